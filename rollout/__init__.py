@@ -1,0 +1,1 @@
+"""rollout: a progressive delivery controller for upgrades that must not hurt."""

@@ -1,0 +1,1 @@
+"""One file per outside system, its settings class included."""
