@@ -244,11 +244,12 @@ class Store(Protocol):
     Every method raises Unavailable when the database is away, locked beyond its timeout, full or read-only.
     """
 
-    def submit(
-        self, plan: PlanRow, rollout: RolloutRow, *, events: Sequence[Event] = (), again: bool = False
-    ) -> Submission:
-        """Write plan and rollout at once. The same plan (name + hash) with any rollout already there: `created=False`, unless `again`
-        (retry). Another active rollout on `rollout.cluster` + `rollout.target`: raises Refused that names it."""  # noqa: D205, D209 - one sentence
+    def submit(self, plan: PlanRow, rollout: RolloutRow, *, events: Sequence[Event] = (), again: bool = False) -> Submission:
+        """Write plan and rollout at once.
+
+        The same plan (name + hash) with any rollout already there: `created=False`, unless `again` (retry). Another active
+        rollout on `rollout.cluster` + `rollout.target`: raises Refused that names it.
+        """
         ...
 
     def rollout(self, rollout: str) -> RolloutRow | None:

@@ -47,9 +47,7 @@ class Refused(RolloutError):  # noqa: N818 - the words of the project are Refuse
 class Unavailable(RolloutError):  # noqa: N818 - as Refused
     """The other side did not answer, or said that it cannot now: nothing is known, ask again later."""
 
-    def __init__(
-        self, backend: str, message: str, *, retry_after: timedelta | None = None, maybe_done: bool = False
-    ) -> None:
+    def __init__(self, backend: str, message: str, *, retry_after: timedelta | None = None, maybe_done: bool = False) -> None:
         super().__init__(f"{backend}: {message}")
         self.backend = backend
         self.retry_after = retry_after

@@ -1,0 +1,1 @@
+"""The shell: it looks, lets the core decide, commits and acts."""
