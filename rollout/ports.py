@@ -321,6 +321,14 @@ class Store(Protocol):
         """Delete rollouts that ended before this and what belongs to them; return rows deleted by table."""
         ...
 
+    def subscribe(self, changed: Callable[[str], None]) -> None:
+        """Call `changed(rollout)` after a command or a submission; empty: look at everything. From any thread, never blocks."""
+        ...
+
+    def changed(self) -> bool:
+        """Tell cheaply whether another process may have written since the last call (SQLite: `data_version`)."""
+        ...
+
     def ping(self) -> None:
         """Do one small write and read: raise Unavailable unless both work."""
         ...
