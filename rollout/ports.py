@@ -15,6 +15,9 @@ from rollout.core.cohorts import TargetView
 from rollout.core.commands import Command, Verb
 from rollout.core.effects import PatchDeployment, PostEvent
 from rollout.core.errors import Conflict, Problem, Refused, Rejected, RolloutError, Unavailable
+from rollout.core.gate import GateConfig, GateObject, GateTarget, Place, SavedGate
+from rollout.core.gate_probe import ProbeResult, Vantage
+from rollout.core.gate_view import RouteReach
 from rollout.core.history import Event, Evidence, Notice, NoticeKind, Outcome
 from rollout.core.signals import Answer, Question, Unreachable
 from rollout.core.target import Target
@@ -331,6 +334,59 @@ class Store(Protocol):
 
     def ping(self) -> None:
         """Do one small write and read: raise Unavailable unless both work."""
+        ...
+
+    def close(self) -> None:
+        """Give back connections."""
+        ...
+
+
+class Gateway(Protocol):
+    """One API gateway. Closing and opening say what the gate shall be, and are confirmed by looking.
+
+    A write that timed out may still land after a later one, and other people and controllers write the same object, so whoever
+    holds a gate reads it again and again. All methods but `probe` raise Unavailable and Rejected (404: the object is gone).
+    """
+
+    @property
+    def name(self) -> str:
+        """The gateway's name in the daemon's configuration."""
+        ...
+
+    def find(self, target: GateTarget, plugin: str) -> GateObject:
+        """Find exactly one object. Raises Refused: none, several (all named), badly worded, owned by a controller."""
+        ...
+
+    def read(self, place: Place, plugin: str, rule: str = "") -> GateObject:
+        """Read one object again; `rule` picks one of an ApisixRoute's."""
+        ...
+
+    def close_gate(self, place: Place, config: GateConfig, rule: str = "") -> GateObject:
+        """Make it exactly `config` (the caller has saved what stood there), return what was read after. Raises Conflict."""
+        ...
+
+    def open_gate(self, saved: SavedGate) -> GateObject:
+        """Put back exactly what was saved, return what was read after. Raises Conflict when others keep writing."""
+        ...
+
+    def probe(self, vantage: Vantage) -> Sequence[ProbeResult]:
+        """Ask through the data plane, once for every configured node; failures are results."""
+        ...
+
+    def rehearse(self, target: GateTarget, config: GateConfig, vantages: Sequence[Vantage] = ()) -> Sequence[Check]:
+        """Check that closing would work: found, ours to write, the key may write, the probes answer. Changes nothing."""
+        ...
+
+    def bypasses(self, gate: GateObject) -> Sequence[str]:
+        """List, in words, the ways past the gate that the configuration shows."""
+        ...
+
+    def routes_reaching(self, nodes: Sequence[str], services: Sequence[str] = ()) -> Sequence[RouteReach]:
+        """Find the routes that lead to these hosts (pod IPs, Service names) or gateway services."""
+        ...
+
+    def check(self) -> Sequence[Check]:
+        """Tell for doctor: reachable, which version, whether the key may write."""
         ...
 
     def close(self) -> None:

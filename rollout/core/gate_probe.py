@@ -18,7 +18,7 @@ _NOBODY = (
     "please check the consumer_name for this request",
     "Missing API key",
 )
-"""How the gateway turns away a client without an identity (401) where `consumer-restriction` needs one; an open gate does too."""
+"""How the gateway turns away (401) a client without the identity that `consumer-restriction` needs; an open gate does too."""
 
 
 class Passage(StrEnum):

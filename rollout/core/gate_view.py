@@ -145,7 +145,7 @@ def uris_of(route: Value) -> tuple[str, ...]:
 
 
 def plugins_on(view: GatewayView, route: Value) -> dict[str, Any]:
-    """Merge the plugins that run for a route without a consumer: the route's win over the plugin_config's, then the service's."""
+    """Merge the plugins that run for a route without a consumer: route wins over plugin_config, that over service."""
     merged: dict[str, Any] = {}
     for value in (
         _find(view.services, route.get("service_id")),
