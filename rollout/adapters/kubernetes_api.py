@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import urllib3
@@ -21,14 +21,17 @@ from kubernetes.client.api_client import ApiClient
 from kubernetes.client.configuration import Configuration
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from rollout.core.errors import Conflict, Refused, Rejected, RolloutError, Unavailable
+from rollout.core.quantities import parse_duration
 from rollout.ports import Clock
 
 Document = Mapping[str, Any]
 """A JSON object as the API sent it."""
+
+Span = Annotated[timedelta, BeforeValidator(parse_duration)]
 
 READ_CHUNK = 65536
 LARGEST_ANSWER = 256 * 1024 * 1024
@@ -50,11 +53,11 @@ class ClusterSettings(BaseModel):
     kubeconfig: Path | None = None
     context: str = ""
     in_cluster: bool | None = None
-    connect_timeout: timedelta = Field(default=timedelta(seconds=3), gt=timedelta(0))
-    read_timeout: timedelta = Field(default=timedelta(seconds=10), gt=timedelta(0))
-    watch_for: timedelta = Field(default=timedelta(seconds=20), ge=timedelta(seconds=1))
+    connect_timeout: Span = Field(default=timedelta(seconds=3), gt=timedelta(0))
+    read_timeout: Span = Field(default=timedelta(seconds=10), gt=timedelta(0))
+    watch_for: Span = Field(default=timedelta(seconds=20), ge=timedelta(seconds=1))
     """A watch is asked to end after this, and resumed where it ended: the proof that a quiet watch still lives."""
-    stale_after: timedelta = Field(default=timedelta(seconds=30), gt=timedelta(0))
+    stale_after: Span = Field(default=timedelta(seconds=30), gt=timedelta(0))
     field_manager: str = "rollout"
 
     @property
@@ -229,6 +232,7 @@ class Connection:
         self._used = clock.monotonic()
         place = urlsplit(wanted.host)
         self.server = f"{place.scheme}://{place.hostname}" + (f":{place.port}" if place.port else "")
+        self.cluster = settings.name
         self.backend = f"kubernetes {settings.name}"
 
     def ask(self, request: Request, *, timeout: timedelta | None = None) -> Reply:
