@@ -1,0 +1,281 @@
+"""etcd, kube-apiserver, kube-controller-manager, kube-scheduler and KWOK, as processes of ours on loopback, with RBAC on.
+
+The flags are the fewest that work. The API server makes its own certificate in a temporary folder; tokens are made anew for each start.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import yaml
+
+from tests.peers import build
+from tests.peers.kubernetes.api import KubernetesApi
+from tests.peers.kubernetes.stages import BEHAVIOUR, stages
+from tests.peers.process import Folder, Server, free_port, on_path, wait_until
+
+NODES = 5
+
+
+def _assets() -> Path | None:
+    found = os.environ.get("KUBEBUILDER_ASSETS")
+    return Path(found) if found else None
+
+
+def _etcd() -> Path | None:
+    assets = _assets()
+    return assets / "etcd" if assets else on_path("etcd")
+
+
+def _api_server() -> Path:
+    return (_assets() or build.kubernetes_folder()) / "kube-apiserver"
+
+
+class KubernetesControlPlane:
+    """A cluster of `nodes` nodes that runs pods as tests/peers/kubernetes/stages.py says.
+
+    `api` acts as cluster-admin. `kubeconfig` is the path of its kubeconfig; `kubeconfig_for` makes one for a ServiceAccount. Every pod has an IP
+    of its own in 10.244.0.0/16 (the addresses of deleted pods are given out again). `watch_cache=False` makes every read go to etcd.
+    """
+
+    def __init__(self, nodes: int = NODES, *, watch_cache: bool = True) -> None:
+        self._nodes = nodes
+        self._watch_cache = watch_cache
+        self._token = secrets.token_hex(16)
+
+    @staticmethod
+    def available() -> str | None:
+        """See Peer.available."""
+        etcd = _etcd()
+        if etcd is None or not etcd.exists():
+            return "etcd is missing (Debian package etcd-server, or KUBEBUILDER_ASSETS)"
+        if on_path("openssl") is None:
+            return "openssl is missing (Debian package openssl)"
+        binaries = [_api_server()]
+        binaries += [build.kubernetes_folder() / name for name in ("kube-controller-manager", "kube-scheduler", "kwok")]
+        missing = [str(binary) for binary in binaries if not binary.exists()]
+        return f"{', '.join(missing)} missing: run `python -m tests.peers.build kubernetes` (minutes)" if missing else None
+
+    def __enter__(self) -> Self:
+        self._folder = Folder("kubernetes")
+        self._servers: list[Server] = []
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if hasattr(self, "api"):
+            self.api.close()
+        for server in reversed(self._servers):
+            server.kill()
+        self._folder.remove()
+
+    def describe(self) -> Sequence[str]:
+        """See Peer.describe."""
+        return [
+            f"Kubernetes {build.kubernetes_version()} at {self.url}, {self._nodes} pretended nodes; logs in {self._folder.path}",
+            f"  export KUBECONFIG={self.kubeconfig}",
+            f"  pods obey the end of their image tag or the annotation {BEHAVIOUR}; see tests/peers/kubernetes/stages.py",
+        ]
+
+    # -- What tests do to it -------------------------------------------------------------------------------------------------------------
+
+    def stop_api_server(self) -> None:
+        """Take the API server away (SIGKILL: connections are cut, as when its machine dies)."""
+        self._api_server.kill()
+
+    def start_api_server(self) -> None:
+        """Start the API server (again), on the same port with the same certificate, and wait until it is ready."""
+        self._api_server.start()
+        self._api_server.wait_for(self._is_ready)
+
+    def restart_api_server(self) -> None:
+        """Cut every connection and come back empty-handed: resource versions from before answer 410 to a watch."""
+        self.stop_api_server()
+        self.start_api_server()
+
+    def pause_api_server(self) -> None:
+        """Let it hang: connections are accepted by the system, nothing is answered."""
+        self._api_server.pause()
+
+    def resume_api_server(self) -> None:
+        """End `pause_api_server`."""
+        self._api_server.resume()
+
+    def compact_etcd(self) -> int:
+        """Forget every revision but the newest, and say which that is. Continue tokens and reads of older revisions answer 410."""
+        # etcd 3.4's JSON gateway: keys are base64, 64-bit numbers are strings.
+        with httpx.Client(base_url=f"http://127.0.0.1:{self._etcd_port}/v3", timeout=20, trust_env=False) as etcd:
+            answer = etcd.post("/kv/range", json={"key": b64encode(b"/").decode()}).json()
+            revision = int(answer["header"]["revision"])
+            etcd.post("/kv/compaction", json={"revision": str(revision), "physical": True}).raise_for_status()
+        return revision
+
+    def stop_kubelets(self) -> None:
+        """Stop KWOK: pods stay as they are, nodes are marked NotReady after their grace period."""
+        self._kwok.kill()
+
+    def start_kubelets(self) -> None:
+        """End `stop_kubelets`."""
+        self._kwok.start()
+
+    def behave(self, namespace: str, pod: str, behaviour: str) -> None:
+        """Make a pod behave otherwise from now on."""
+        body = {"metadata": {"annotations": {BEHAVIOUR: behaviour}}}
+        self.api.patch(f"/api/v1/namespaces/{namespace}/pods/{pod}", body)
+
+    def drain(self, node: str) -> list[str]:
+        """Cordon a node and evict its pods, as `kubectl drain` does; the names of the pods that were evicted."""
+        self.api.patch(f"/api/v1/nodes/{node}", {"spec": {"unschedulable": True}})
+        pods = self.api.get("/api/v1/pods", fieldSelector=f"spec.nodeName={node}")["items"]
+        for pod in pods:
+            metadata = {key: pod["metadata"][key] for key in ("name", "namespace")}
+            body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
+            self.api.create(f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/eviction", body)
+        return [pod["metadata"]["name"] for pod in pods]
+
+    def uncordon(self, node: str) -> None:
+        """Let pods onto a drained node again."""
+        self.api.patch(f"/api/v1/nodes/{node}", {"spec": {"unschedulable": False}})
+
+    def create_namespace(self, name: str) -> None:
+        """Make a namespace and wait until pods can be created in it."""
+        self.api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+        wait_until(lambda: self.api.exists(account), 30, f"the default ServiceAccount of namespace {name}")
+
+    def kubeconfig_for(self, account: str, namespace: str, *rules: Path | str | Mapping[str, Any]) -> Path:
+        """Apply `rules` (YAML files with Role, RoleBinding ...), make the ServiceAccount, and give the path of a kubeconfig with its token.
+
+        The account can do what the rules bind to it, and nothing else. The token is valid for a day.
+        """
+        self.create_namespace(namespace)
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+        if not self.api.exists(f"{path}/{account}"):
+            body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": namespace}}
+            self.api.create(path, body)
+        self.api.apply(*rules, namespace=namespace)
+        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 86400}}
+        token: str = self.api.create(f"{path}/{account}/token", request)["status"]["token"]
+        return self._write_kubeconfig(f"{namespace}-{account}", token)
+
+    # -- How it starts -------------------------------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        folder = self._folder.path
+        self._etcd_port, port = free_port(), free_port()
+        self.url = f"https://127.0.0.1:{port}"
+        self._certificate = folder / "certificates" / "apiserver.crt"
+        etcd = self._launch_etcd(folder)
+        self._api_server = self._launch_api_server(folder, port)
+        etcd.wait_for(lambda: self._etcd_answers(etcd))
+        self._api_server.wait_for(self._certificate.exists)
+        self.api = KubernetesApi(self.url, self._certificate, self._token)
+        self.kubeconfig = self._write_kubeconfig("admin", self._token)
+        self._api_server.wait_for(self._is_ready)
+        self._launch_controllers(folder)
+        self._add_nodes()
+        account = "/api/v1/namespaces/default/serviceaccounts/default"
+        self._servers[2].wait_for(lambda: self.api.exists(account))
+        self._kwok.wait_for(self._nodes_are_ready)
+
+    def _server(self, name: str, command: Sequence[str | Path]) -> Server:
+        server = Server(name, command, self._folder.path)
+        self._servers.append(server)
+        server.start()
+        return server
+
+    def _launch_etcd(self, folder: Path) -> Server:
+        peers = f"http://127.0.0.1:{free_port()}"
+        clients = f"http://127.0.0.1:{self._etcd_port}"
+        binary = _etcd()
+        assert binary is not None
+        command = [
+            binary, f"--data-dir={folder}/etcd", f"--listen-client-urls={clients}", f"--advertise-client-urls={clients}",
+            f"--listen-peer-urls={peers}", f"--initial-advertise-peer-urls={peers}", f"--initial-cluster=default={peers}",
+        ]  # fmt: skip
+        return self._server("etcd", command)
+
+    def _launch_api_server(self, folder: Path, port: int) -> Server:
+        key, tokens = folder / "service-accounts.key", folder / "tokens.csv"
+        tokens.write_text(f'{self._token},admin,admin,"system:masters"\n')
+        tokens.chmod(0o600)
+        make_key = ["openssl", "ecparam", "-genkey", "-name", "prime256v1", "-noout", "-out", str(key)]
+        subprocess.run(make_key, check=True, capture_output=True)
+        command = [
+            _api_server(), f"--etcd-servers=http://127.0.0.1:{self._etcd_port}", f"--secure-port={port}",
+            "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", f"--cert-dir={folder}/certificates",
+            "--service-cluster-ip-range=10.96.0.0/16", f"--service-account-key-file={key}",
+            f"--service-account-signing-key-file={key}", "--service-account-issuer=https://kubernetes.default.svc",
+            f"--token-auth-file={tokens}", "--authorization-mode=RBAC", "--endpoint-reconciler-type=none",
+            f"--watch-cache={str(self._watch_cache).lower()}",
+            "--feature-gates=WatchList=false",  # needs etcd 3.5, and clients that try it without wait in vain
+        ]  # fmt: skip
+        return self._server("kube-apiserver", command)
+
+    def _launch_controllers(self, folder: Path) -> None:
+        binaries = build.kubernetes_folder()
+        config = f"--kubeconfig={self.kubeconfig}"
+        common = [config, "--leader-elect=false", "--bind-address=127.0.0.1"]
+        key = f"--service-account-private-key-file={folder}/service-accounts.key"
+        root = f"--root-ca-file={self._certificate}"
+        fast = ["--kube-api-qps=300", "--kube-api-burst=600"]
+        manager = [binaries / "kube-controller-manager", *common, *fast, f"--secure-port={free_port()}", key, root]
+        self._server("kube-controller-manager", manager)
+        scheduler = [binaries / "kube-scheduler", *common, *fast, f"--secure-port={free_port()}"]
+        self._server("kube-scheduler", scheduler)
+        behaviour = folder / "stages.yaml"
+        behaviour.write_text(stages())
+        kwok = [binaries / "kwok", config, f"--config={behaviour}", "--manage-all-nodes", "--cidr=10.244.0.0/16"]
+        self._kwok = self._server("kwok", [*kwok, "--node-lease-duration-seconds=40"])
+
+    def _add_nodes(self) -> None:
+        for number in range(self._nodes):
+            metadata = {"name": f"node-{number}", "labels": {"kubernetes.io/hostname": f"node-{number}"}}
+            self.api.create("/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": metadata})
+
+    def _write_kubeconfig(self, name: str, token: str) -> Path:
+        authority = b64encode(self._certificate.read_bytes()).decode()
+        body = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "peer", "cluster": {"server": self.url, "certificate-authority-data": authority}}],
+            "users": [{"name": name, "user": {"token": token}}],
+            "contexts": [{"name": "peer", "context": {"cluster": "peer", "user": name}}],
+            "current-context": "peer",
+        }
+        path = self._folder.path / f"{name}.kubeconfig"
+        path.touch(mode=0o600)
+        path.write_text(yaml.safe_dump(body))
+        return path
+
+    # -- What it waits for ---------------------------------------------------------------------------------------------------------------
+
+    def _etcd_answers(self, etcd: Server) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self._etcd_port}/health", trust_env=False).is_success and etcd.running
+        except httpx.HTTPError:
+            return False
+
+    def _is_ready(self) -> bool:
+        return self.api.ready()
+
+    def _nodes_are_ready(self) -> bool:
+        nodes = self.api.items("/api/v1/nodes")
+        ready = [
+            condition["status"] == "True"
+            for node in nodes
+            for condition in node.get("status", {}).get("conditions", [])
+            if condition["type"] == "Ready"
+        ]
+        return len(ready) == self._nodes and all(ready) and not any(node["spec"].get("taints") for node in nodes)
