@@ -1,0 +1,350 @@
+"""HTTP as every backend needs it: a bounded pool, a limit on every wait and every body, a breaker, and no secret in any text.
+
+httpx puts URLs into its exceptions and its log lines, and a webhook's URL is a password. So its exceptions end here
+(`from None`), its loggers are quiet, and what is shown of a URL is scheme, host, port and path, or nothing at all.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import ssl
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import httpx
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+from rollout.adapters.breaker import Breaker
+from rollout.core.errors import Rejected, Unavailable
+from rollout.core.quantities import Duration, Flag, Whole, wrong
+from rollout.core.wording import span
+from rollout.ports import Clock
+
+LONGEST_BODY = 32 * 1024 * 1024
+"""Bytes of an answer that are read at most; a backend that sends more is not believed."""
+_SHOWN = 160
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+_TAGS = re.compile(r"<[^>]*>")
+
+for _logger in ("httpx", "httpcore"):
+    # They log full URLs at INFO and DEBUG, whatever level the root logger has.
+    logging.getLogger(_logger).setLevel(logging.WARNING)
+
+
+def check_url(url: str) -> str:
+    """Accept an absolute http or https URL without userinfo, query and fragment; give it back without a closing slash."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable, parts = False, urlsplit("")
+    if not usable:
+        raise wrong("this is not an absolute URL", "for example http://prometheus.monitoring:9090")
+    if parts.username is not None or parts.password is not None:
+        raise wrong("a URL that holds a password is shown in logs", "use `username` and `password` beside it")
+    if parts.query or parts.fragment:
+        raise wrong("a query or fragment has no place in a backend's URL", "give scheme, host, port and path prefix")
+    return url.rstrip("/")
+
+
+def check_secret_url(url: SecretStr) -> SecretStr:
+    """Accept an absolute http or https URL whose every part may be secret. The text of it never enters the message."""
+    try:
+        parts = urlsplit(url.get_secret_value())
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise wrong("this is not an absolute http or https URL", "paste the webhook's URL as the chat service shows it")
+    return url
+
+
+BackendUrl = Annotated[str, AfterValidator(check_url)]
+SecretUrl = Annotated[SecretStr, AfterValidator(check_secret_url)]
+
+
+class ConnectionSettings(BaseModel):
+    """How to reach one HTTP backend, but for its URL. The environment's proxy variables are not read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    timeout: Duration = timedelta(seconds=10)
+    connect_timeout: Duration = timedelta(seconds=3)
+    connections: Annotated[Whole, Field(ge=1, le=64)] = 4
+    username: str = ""
+    password: SecretStr | None = None
+    bearer_token: SecretStr | None = None
+    bearer_token_file: Path | None = None
+    headers: Mapping[str, SecretStr] = Field(default_factory=dict)
+    proxy: SecretUrl | None = None
+    ca_file: Path | None = None
+    client_certificate: Path | None = None
+    client_key: Path | None = None
+    insecure_skip_verify: Flag = False
+
+
+class BackendSettings(ConnectionSettings):
+    """A backend whose URL is no secret: `url` may hold a path prefix."""
+
+    url: BackendUrl
+
+
+class _TokenFile(httpx.Auth):
+    """A bearer token that something else rotates (a projected service account token): read again for every request."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["Authorization"] = f"Bearer {self._path.read_text(encoding='utf-8').strip()}"
+        yield request
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One complete answer, whatever its status."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text; bytes that are not UTF-8 are replaced."""
+        return self.body.decode("utf-8", errors="replace")
+
+    @property
+    def said_at(self) -> datetime | None:
+        """The other side's own clock, from the Date header (whole seconds); None when it sent none."""
+        try:
+            at = parsedate_to_datetime(self.headers.get("date", ""))
+        except (ValueError, TypeError):
+            return None
+        return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+class Backend:
+    """One HTTP peer: its client, its pool, its breaker. Thread-safe."""
+
+    def __init__(
+        self, name: str, settings: ConnectionSettings, clock: Clock, *, url: str = "", breaker: Breaker | None = None
+    ) -> None:
+        self.name = name
+        self._url = url
+        self._clock = clock
+        self._settings = settings
+        self._limit = settings.timeout.total_seconds()
+        self._client = _client(settings)
+        self.breaker = breaker or Breaker(name, clock)
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without userinfo and query."""
+        parts = urlsplit(self._url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    def close(self) -> None:
+        """Give back connections."""
+        self._client.close()
+
+    def send(
+        self,
+        method: str,
+        path: str = "",
+        *,
+        params: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        content_type: str = "application/json",
+    ) -> Reply:
+        """Send one request and read the whole answer.
+
+        Any status below 500 but 429 comes back as a Reply; so does a 5xx whose body is JSON, because GraphQL and Prometheus say
+        in it what is wrong. Raises Unavailable: no connection, a timeout, an answer cut off or too long, 429, another 5xx, an
+        open breaker.
+        """
+        headers = {"Accept": "application/json"}
+        if content is not None:
+            headers["Content-Type"] = content_type
+        with self.breaker.attempt():
+            reply = self._exchange(method, path, params, form, content, headers)
+            self._refuse_overload(reply)
+            return reply
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None,
+        form: Mapping[str, str] | None,
+        content: bytes | None,
+        headers: Mapping[str, str],
+    ) -> Reply:
+        deadline = self._clock.monotonic() + self._limit
+        failure: str
+        try:
+            with self._client.stream(
+                method, self._url + path, params=params, data=form, content=content, headers=dict(headers)
+            ) as answer:
+                body = self._read(answer, deadline)
+                return Reply(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, body)
+        except httpx.ConnectTimeout:
+            failure = f"no connection within {span(self._settings.connect_timeout)}"
+        except httpx.PoolTimeout:
+            failure = f"all {self._settings.connections} connections to it were busy for {span(self._settings.timeout)}"
+        except httpx.TimeoutException:
+            failure = f"no answer within {span(self._settings.timeout)}"
+        except httpx.ConnectError as error:
+            failure = _connect_failure(error)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            failure = "the connection broke before the answer was complete"
+        except httpx.HTTPError as error:
+            failure = f"the request failed ({type(error).__name__})"
+        except httpx.InvalidURL:
+            failure = "the URL cannot be used"
+        except OSError as error:
+            failure = f"a file of its settings cannot be read ({error.strerror or type(error).__name__})"
+        raise Unavailable(self.name, failure, maybe_done=method not in {"GET", "HEAD"}) from None
+
+    def _read(self, answer: httpx.Response, deadline: float) -> bytes:
+        # The read timeout starts anew with every piece, so a peer that drips would hold us for ever without a deadline.
+        pieces = bytearray()
+        for piece in answer.iter_bytes():
+            pieces += piece
+            if len(pieces) > LONGEST_BODY:
+                raise Unavailable(self.name, f"its answer is longer than {LONGEST_BODY // 2**20} MiB")
+            if self._clock.monotonic() > deadline:
+                raise Unavailable(self.name, f"its answer was not complete within {span(self._settings.timeout)}")
+        return bytes(pieces)
+
+    def _refuse_overload(self, reply: Reply) -> None:
+        if reply.status == httpx.codes.TOO_MANY_REQUESTS:
+            raise Unavailable(self.name, "HTTP 429: too many requests", retry_after=retry_after(reply, self._clock.now()))
+        if reply.status >= httpx.codes.INTERNAL_SERVER_ERROR and not is_json(reply):
+            raise Unavailable(self.name, describe(reply), retry_after=retry_after(reply, self._clock.now()))
+
+
+def _client(settings: ConnectionSettings) -> httpx.Client:
+    timeout = httpx.Timeout(settings.timeout.total_seconds(), connect=settings.connect_timeout.total_seconds())
+    limits = httpx.Limits(max_connections=settings.connections, max_keepalive_connections=settings.connections)
+    headers = {"User-Agent": "rollout", **{name: value.get_secret_value() for name, value in settings.headers.items()}}
+    auth: httpx.Auth | None = None
+    if settings.bearer_token_file is not None:
+        auth = _TokenFile(settings.bearer_token_file)
+    elif settings.bearer_token is not None:
+        headers["Authorization"] = f"Bearer {settings.bearer_token.get_secret_value()}"
+    elif settings.username:
+        auth = httpx.BasicAuth(settings.username, settings.password.get_secret_value() if settings.password else "")
+    proxy = settings.proxy.get_secret_value() if settings.proxy else None
+    return httpx.Client(
+        timeout=timeout, limits=limits, headers=headers, auth=auth, proxy=proxy, verify=_trust(settings), trust_env=False
+    )
+
+
+def _trust(settings: ConnectionSettings) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(settings.ca_file) if settings.ca_file else None)
+    if settings.client_certificate is not None:
+        context.load_cert_chain(settings.client_certificate, settings.client_key)
+    if settings.insecure_skip_verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _connect_failure(error: httpx.ConnectError) -> str:
+    """Word a failure to connect by its kind; the exception's own text may hold the host of a secret URL."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its TLS certificate is not trusted ({cause.verify_message})"
+        if isinstance(cause, ssl.SSLError):
+            return f"TLS failed ({cause.reason or 'no reason given'})"
+        if isinstance(cause, ConnectionRefusedError):
+            return "connection refused"
+        cause = cause.__cause__ or cause.__context__
+    if "name" in str(error).lower():  # socket.gaierror does not survive httpcore's translation
+        return "its host name is not known"
+    return "no connection"
+
+
+def retry_after(reply: Reply, now: datetime) -> timedelta | None:
+    """Read Retry-After, in seconds (Discord sends fractions) or as a date; None when absent or nonsense. At most an hour."""
+    value = reply.headers.get("retry-after", "").strip()
+    if not value:
+        return None
+    if re.fullmatch(r"\d{1,9}(\.\d+)?", value):
+        wait = timedelta(seconds=float(value))
+    else:
+        try:
+            at = parsedate_to_datetime(value)
+        except (ValueError, TypeError):
+            return None
+        wait = (at if at.tzinfo else at.replace(tzinfo=UTC)) - now
+    return min(max(wait, timedelta(0)), timedelta(hours=1))
+
+
+def is_json(reply: Reply) -> bool:
+    """Say whether the body is a complete JSON document that is an object or an array."""
+    try:
+        return isinstance(json.loads(reply.body), (dict, list))
+    except (ValueError, RecursionError):
+        return False
+
+
+def parse_json(backend: str, reply: Reply) -> object:
+    """Parse the body, whatever the status.
+
+    Raises Unavailable when it is not JSON (HTML of a proxy, a login page, a body cut off), Rejected when the status says why.
+    """
+    try:
+        return json.loads(reply.body)
+    except (ValueError, RecursionError):
+        refuse_status(backend, reply)
+        raise Unavailable(backend, describe(reply)) from None
+
+
+def describe(reply: Reply) -> str:
+    """Say in a few words what came instead of what was expected: `HTTP 502 with an HTML page (502 Bad Gateway)`."""
+    text = reply.text.strip()
+    status = f"HTTP {reply.status}"
+    if location := reply.headers.get("location", ""):
+        return f"{status}: it redirects to {urlsplit(location).netloc or 'another path'} (a login page, or a wrong URL?)"
+    if not text:
+        return f"{status} with an empty body"
+    if text[:1] == "<" or "html" in reply.headers.get("content-type", ""):
+        title = _TITLE.search(text)
+        return f"{status} with an HTML page instead of JSON ({shorten(title[1] if title else _TAGS.sub(' ', text))})"
+    if text[:1] in "{[" and not is_json(reply):
+        return f"{status} with JSON that is cut off or broken after {len(reply.body)} bytes"
+    return f"{status}: {shorten(text)}"
+
+
+def shorten(text: str, limit: int = _SHOWN) -> str:
+    """Make foreign text fit for one line: control characters and runs of blanks become one blank, the rest is cut."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: limit * 8]).split())
+    return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def refuse_status(backend: str, reply: Reply, *, about: str = "") -> None:
+    """Raise for a status that is not 2xx: Rejected for 3xx and 4xx with a remedy where one is known, Unavailable for 5xx."""
+    if httpx.codes.is_success(reply.status):
+        return
+    words = about or describe(reply)
+    match reply.status:
+        case 401:
+            raise Rejected(backend, f"HTTP 401: it wants credentials, or does not accept ours ({words})", code=401)
+        case 403:
+            raise Rejected(backend, f"HTTP 403: our credentials do not permit this ({words})", code=403)
+        case 404:
+            raise Rejected(backend, f"HTTP 404: nothing is there; is the path prefix right? ({words})", code=404)
+        case status if status >= httpx.codes.INTERNAL_SERVER_ERROR:
+            raise Unavailable(backend, words if words.startswith("HTTP") else f"HTTP {status}: {words}")
+        case status:
+            raise Rejected(backend, words if words.startswith("HTTP") else f"HTTP {status}: {words}", code=status)
