@@ -9,6 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from unicodedata import east_asian_width
+
+
+def _width(text: str) -> int:
+    """Columns that a text takes in a terminal: Chinese characters take two."""
+    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +22,7 @@ class Problem:
     """One thing that is wrong with an input, with its place and its remedy.
 
     `line` and `column` start at 1; 0 means that the place is not known. `key` is a dotted path such as `spec.replicas.every`.
+    `excerpt` is the line of the file, empty where it may hold a secret.
     """
 
     message: str
@@ -24,6 +31,14 @@ class Problem:
     column: int = 0
     key: str = ""
     remedy: str = ""
+    excerpt: str = ""
+
+    def shown(self) -> str:
+        """Render as `str` does, and below it the line of the file with a mark under the place."""
+        if not self.excerpt:
+            return str(self)
+        number = str(self.line)
+        return f"{self}\n  {number} | {self.excerpt}\n  {' ' * len(number)} | {' ' * _width(self.excerpt[: self.column - 1])}^"
 
     def __str__(self) -> str:
         """Render as `file:line:column: key: message (remedy)`, the form that editors make clickable."""

@@ -20,6 +20,7 @@ _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}")
 _NAME_LENGTH = 255
+_LONGEST = 1_000
 _SHA256_LENGTH = len("sha256:") + 64
 _EXAMPLE = "for example registry.example.com/shop/nginx:1.27.4, or nginx@sha256:<64 hex digits>"
 DEFAULT_DOMAIN = "docker.io"
@@ -57,6 +58,8 @@ def _split_domain(name: str) -> tuple[str, str]:
 
 def parse_image(text: str) -> ImageReference:
     """Read a reference. Raises the worded error of `quantities.wrong` that names the part that is not right."""
+    if len(text) > _LONGEST:
+        raise wrong(f"{seen(text)} is too long", f"at most {_NAME_LENGTH} characters before the tag")
     if "://" in text:
         raise wrong(f"{seen(text)} is a URL, not an image", _EXAMPLE)
     rest, at, digest = text.partition("@")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from rollout.core.errors import Problem
 from rollout.core.quantities import seen
 
 Path = tuple[str | int, ...]
+_WORD = 80
+_MOST = 100
+_SECRET = re.compile(r"password|token|secret|apikey|adminkey|header|webhook|url$|^key$", re.IGNORECASE)
 _UNIONS = (Union, types.UnionType)
 
 
@@ -34,12 +38,17 @@ def dotted(path: Path) -> str:
     """Write a path as people read it: `spec.signals[2].limit`."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            word = part if part.isprintable() else part.encode("unicode_escape").decode("ascii")
+            text += ("." if text else "") + word[:_WORD]
     return text
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
     """Find the known word that was probably meant; empty when none is near. Case and dashes do not count."""
+    word = word[:_WORD]
     plain = {k.lower().replace("-", "").replace("_", ""): k for k in known}
     found = difflib.get_close_matches(word.lower().replace("-", "").replace("_", ""), plain, n=1, cutoff=0.6)
     return plain[found[0]] if found else ""
@@ -74,8 +83,12 @@ def wrong_kind(document: object, kinds: Sequence[str], api_version: str) -> tupl
 def explain(error: ValidationError, model: type[BaseModel], document: object) -> tuple[Located, ...]:
     """Word every problem that validation found, in the order of the document's model."""
     located: list[Located] = []
-    for details in error.errors(include_url=False):
+    # A default that is made of another key follows that key's own error.
+    found = [e for e in error.errors(include_url=False) if e["type"] != "default_factory_not_called"]
+    for details in found[:_MOST]:
         located.extend(_explain(details, model, document))
+    if len(found) > _MOST:
+        located.append(_at((), "", f"and {len(found) - _MOST} problems more", ""))
     return tuple(located)
 
 
@@ -95,8 +108,9 @@ def _explain(details: ErrorDetails, model: type[BaseModel], document: object) ->
             return [Located(path, Problem(f"unknown key {seen(path[-1])}", key=dotted(path), remedy=remedy), of_key=True)]
         case _:
             message, remedy = _standard(details, context)
-            value = _value_at(document, path)
-            return [_at(path, "", f"{seen(value)} was seen, {message}" if message else details["msg"], remedy)]
+            words = [str(part) for part in path]
+            value = "a value" if any(map(_SECRET.search, words)) else seen(_value_at(document, path))
+            return [_at(path, "", f"{value} was seen, {message}" if message else details["msg"], remedy)]
 
 
 def _standard(details: ErrorDetails, context: Mapping[str, Any]) -> tuple[str, str]:

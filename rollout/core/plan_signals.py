@@ -6,16 +6,16 @@ For example `skywalking-traces`, or `{preset: apisix-5xx, limit: 5%, kOfN: 3 of 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
 from rollout.core.plan_base import Contradiction, Part
+from rollout.core.plan_errors import unknown
 from rollout.core.presets import PRESETS, Preset
 from rollout.core.quantities import (
     Duration,
@@ -23,6 +23,7 @@ from rollout.core.quantities import (
     Flag,
     Label,
     Line,
+    Number,
     Text,
     Whole,
     as_text,
@@ -125,13 +126,14 @@ class PromQL(Part):
     """Counters (`events`, perhaps `requests`) or a `gauge`, as PromQL in which `{{pods}}` stands for the pods asked about.
 
     Counters are read at both ends of the window: write the bare counter, not `rate()` or `increase()`. `label` names the label
-    of the answer that holds the pod's name or IP.
+    of the answer that says which pod, `by` what stands there: its name, its IP, or IP:port.
     """
 
     events: Query | None = None
     requests: Query | None = None
     gauge: Query | None = None
-    label: Line = "pod"
+    label: Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,99}$")] = "pod"
+    by: Literal["name", "ip", "address"] = "name"
 
     def contradictions(self) -> Iterator[Contradiction]:
         """One kind of question, about these pods."""
@@ -172,12 +174,12 @@ class SignalSpec(Part):
     delay: DurationOrZero | None = None
     required: Flag = True
     dry_run: Flag = False
-    r0: Annotated[float, Field(ge=1, le=20)] | None = None
-    alpha: Annotated[float, Field(gt=0, le=0.2)] = 0.01
-    tolerance: Annotated[float, Field(ge=0, le=10)] = 0.2
+    r0: Annotated[Number, Field(ge=1, le=20)] | None = None
+    alpha: Annotated[Number, Field(gt=0, le=0.2)] = 0.01
+    tolerance: Annotated[Number, Field(ge=0, le=10)] = 0.2
     min_requests: Annotated[Whole, Field(ge=0, le=1_000_000)] = 1
     burst_cap: BurstCap = BurstCap()
-    weight: Annotated[float, Field(gt=0, le=100)] = 1.0
+    weight: Annotated[Number, Field(gt=0, le=100)] = 1.0
     parameters: dict[Line, Text] = Field(default={})
 
     @model_validator(mode="before")
@@ -191,9 +193,7 @@ class SignalSpec(Part):
             yield Contradiction("", "either preset or promql is expected", f"presets: {', '.join(PRESETS)}")
             return
         if self.preset is not None and self.preset not in PRESETS:
-            near = difflib.get_close_matches(self.preset, PRESETS, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            yield Contradiction("preset", f"{seen(self.preset)} is not a preset", f"{hint}presets: {', '.join(PRESETS)}")
+            yield Contradiction("preset", f"{seen(self.preset)} is not a preset", unknown(self.preset, tuple(PRESETS)))
             return
         if self.promql is not None and self.name is None:
             yield Contradiction("name", "a signal with promql needs a name")
@@ -209,10 +209,7 @@ class SignalSpec(Part):
         known = PRESETS[self.preset].parameters if self.preset is not None else ()
         for key in self.parameters:
             if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
-                hint = f"did you mean {near[0]}? " if near else ""
-                allowed = ", ".join(known) or "none"
-                yield Contradiction(f"parameters.{key}", f"unknown parameter {seen(key)}", f"{hint}allowed: {allowed}")
+                yield Contradiction("parameters", f"unknown parameter {seen(key)}", unknown(key, known or ("none",)))
 
     @property
     def _counts_alone(self) -> bool:

@@ -35,10 +35,11 @@ def _s(seconds: int) -> timedelta:
     return timedelta(seconds=seconds)
 
 
+_ROUTES = ("prefix", "route", "service")
 _SKYWALKING = ("service", "instance", "layer")
-_APISIX = ("prefix", "label", "route", "service")
+_STATUS = (*_ROUTES, "codes")
 _LOGS = ("pattern", "field", "container")
-_LATENCY = (*_APISIX, "quantile", "type")
+_LATENCY = (*_ROUTES, "quantile", "type")
 _INDEX = (*_LOGS, "index", "level")
 _RULES = (*_SKYWALKING, "rules")
 _ALERTS = ("matchers", "receiver", "label")
@@ -49,7 +50,7 @@ PRESETS: dict[str, Preset] = {
     "skywalking-response-time": Preset("skywalking", "response-time", _GAUGE, _RANK, _s(120), "mean time", 1.0, _SKYWALKING),
     "skywalking-logs": Preset("skywalking", "error-logs", _COUNTS, _RATIO, _s(60), "ERROR lines", 1.5, (*_SKYWALKING, *_LOGS)),
     "skywalking-alarms": Preset("skywalking", "alarms", _ALARMS, _ALARM, _s(0), "alarms", 1.0, _RULES),
-    "apisix-5xx": Preset("prometheus", "5xx", _COUNTS, _RATIO, _s(15), "5xx answers by node", 1.0, _APISIX),
+    "apisix-5xx": Preset("prometheus", "5xx", _COUNTS, _RATIO, _s(15), "5xx answers by node", 1.0, _STATUS),
     "apisix-latency": Preset("prometheus", "latency", _GAUGE, _RANK, _s(15), "p95 by node", 1.0, _LATENCY),
     "error-logs": Preset("elasticsearch", "error-logs", _COUNTS, _RATIO, _s(90), "ERROR lines", 1.5, _INDEX),
     "pod-logs": Preset("kubernetes", "error-logs", _COUNTS, _RATIO, _s(5), "ERROR lines", 1.5, _LOGS),

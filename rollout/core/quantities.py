@@ -19,9 +19,9 @@ SHARE_PATTERN = r"^(?:100(?:\.0+)?|\d{1,2}(?:\.\d+)?)%$"
 DNS_LABEL_PATTERN = r"^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$"
 DNS_NAME_PATTERN = r"^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)*$"
 
-_PARTS = re.compile(r"^(?=\d)(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?$")
+_PARTS = re.compile(r"(?=\d)(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", re.ASCII)
 _SECONDS = (86_400, 3_600, 60, 1)
-_SHARE = re.compile(SHARE_PATTERN)
+_SHARE = re.compile(SHARE_PATTERN[1:-1], re.ASCII)
 _SEEN_LENGTH = 60
 _DNS_NAME_LENGTH = 253
 
@@ -33,7 +33,7 @@ def wrong(message: str, remedy: str = "", key: str = "") -> PydanticCustomError:
 
 def seen(value: object) -> str:
     """Show what was seen, on one line and short: a text quoted, a list or a map by its kind."""
-    written = getattr(value, "written", value)
+    written = str(getattr(value, "written", "")) or value
     match written:
         case None:
             return "nothing"
@@ -43,6 +43,8 @@ def seen(value: object) -> str:
             return "a map"
         case list() | tuple() | set():
             return "a list"
+        case str() if isinstance(value, (int, float)):
+            return written
         case str():
             text = written if len(written) <= _SEEN_LENGTH else written[: _SEEN_LENGTH - 3] + "..."
             return "'" + text.encode("unicode_escape").decode("ascii") + "'" if not text.isprintable() else f"'{text}'"
@@ -70,7 +72,7 @@ def parse_duration(value: object) -> timedelta:
         raise wrong(f"{seen(value)} is negative", "a duration is at least 0s")
     if re.fullmatch(r"\d+\.\d+[dhms]", text):
         raise wrong(f"{seen(value)} has a fraction", "write whole units, for example 1h30m instead of 1.5h")
-    match = _PARTS.match(text)
+    match = _PARTS.fullmatch(text)
     if match is None:
         raise wrong(f"{seen(value)} is not a duration", "for example 30s, 90m, 6h, 1d or 1h30m")
     return timedelta(seconds=sum(int(n) * s for n, s in zip(match.groups(), _SECONDS, strict=True) if n))
@@ -95,7 +97,7 @@ def parse_share(value: object) -> float:
     if isinstance(text, (int, float)) and not isinstance(text, bool):
         text = str(text)
     if isinstance(text, str):
-        if _SHARE.match(text):
+        if _SHARE.fullmatch(text):
             return float(text[:-1]) / 100
         if re.fullmatch(r"\d+(\.\d+)?", text):
             raise wrong(f"{seen(value)} has no percent sign", "write for example 10%")
@@ -170,6 +172,8 @@ Name = Annotated[str, BeforeValidator(_check_name), WithJsonSchema({"type": "str
 """A DNS subdomain: the names of Deployments."""
 Whole = Annotated[int, Strict()]
 """A whole number; a text or a truth value is not one."""
+Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+"""A number; a text or a truth value is not one."""
 Flag = Annotated[bool, Strict()]
 """`true` or `false`; the words yes, no, on and off are not truth values."""
 Zone = Annotated[str, BeforeValidator(as_text), Field(max_length=64), AfterValidator(check_timezone)]
