@@ -20,7 +20,7 @@ from rollout.adapters.kubernetes_api import ClusterSettings, Connection, Documen
 from rollout.adapters.kubernetes_memory import DEPLOYMENTS, ENDPOINTS, KINDS, PODS, REPLICA_SETS, NamespaceMemory
 from rollout.adapters.kubernetes_preflight import preflight
 from rollout.adapters.kubernetes_watch import Heard, Watch, listing
-from rollout.core.cohorts import TargetView
+from rollout.core.cohorts import Deployment, TargetView
 from rollout.core.effects import PatchDeployment, PostEvent
 from rollout.core.errors import Conflict, Rejected, Unavailable
 from rollout.core.target import Target
@@ -115,6 +115,11 @@ class KubernetesCluster:
             request = replace(_request(kind, target.namespace), query=query)
             memory.replace(kind, listing(self._forward, request, self._left(deadline))[0])
         return memory.view(target, asked_at)
+
+    def read_deployment(self, namespace: str, name: str, *, timeout: timedelta) -> Deployment | None:
+        """Ask for one Deployment now; None when there is none. Raises Unavailable, Rejected."""
+        document = self._deployment(namespace, name, self._backward, timeout)
+        return None if document is None else slim.deployment(document).deployment
 
     def apply(self, patch: PatchDeployment, *, timeout: timedelta) -> None:
         """Write the named fields of one Deployment. Raises Unavailable (with maybe_done), Rejected, Conflict."""
