@@ -318,7 +318,7 @@ def describe(reply: Reply) -> str:
         return f"{status}: it redirects to {urlsplit(location).netloc or 'another path'} (a login page, or a wrong URL?)"
     if not text:
         return f"{status} with an empty body"
-    if text[:1] == "<" or "html" in reply.headers.get("content-type", ""):
+    if text[:1] == "<":  # not by content type: Slack says `no_service` as text/html
         title = _TITLE.search(text)
         return f"{status} with an HTML page instead of JSON ({shorten(title[1] if title else _TAGS.sub(' ', text))})"
     if text[:1] in "{[" and not is_json(reply):

@@ -63,7 +63,7 @@ def render(message: Message, flavour: Flavour) -> dict[str, object]:
         case "slack":
             return {"text": escape(plain(parts, _TEXT)), "blocks": _blocks(parts)}
         case "mattermost" | "rocketchat":
-            attachment = {"color": colour(kind), "text": _markdown(parts), "fallback": plain(parts, _SECTION)}
+            attachment = {"color": colour(kind), "text": _markdown(parts), "fallback": escape_markdown(cut(parts.title, 200))}
             return {"text": f"**{escape_markdown(cut(parts.title, 200))}**", "attachments": [attachment]}
         case "discord":
             return _discord(parts, kind)
