@@ -1,1 +1,1 @@
-"""The database: tables, codec, and the Store port on SQL and in memory."""
+"""The database: SQLite by default, PostgreSQL where several daemons run, memory for tests. Start at sql.py and tables.py."""

@@ -1,0 +1,79 @@
+"""Writing decisions: state, history and outbox of many rollouts in one transaction, each only if still ours and unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from rollout.core.history import Outcome
+from rollout.ports import Transition
+from rollout.store import tables as t
+from rollout.store.sql_history import write_events
+from rollout.store.sql_lease import alive
+from rollout.store.sql_outbox import write_notices
+
+
+def commit(connection: Connection, daemon: str, now: datetime, transitions: Sequence[Transition]) -> frozenset[str]:
+    """Write each transition whose version and owner hold, if the daemon's lease does; return the ids that were written."""
+    if not alive(connection, daemon, now):
+        return frozenset()
+    accepted = _still_ours(connection, daemon, transitions)
+    if not accepted:
+        return frozenset()
+    connection.execute(
+        sa.update(t.rollout).where(t.rollout.c.id == sa.bindparam("key"), t.rollout.c.version == sa.bindparam("seen")),
+        [_columns(transition, daemon) for transition in accepted],
+    )
+    write_events(connection, [(transition.rollout, event) for transition in accepted for event in transition.events])
+    write_notices(connection, accepted)
+    consumed = [{"key": id_, "to": transition.rollout, "consumed_at": transition.at}
+                for transition in accepted for id_ in transition.consumed]  # fmt: skip
+    if consumed:
+        c = t.command.c
+        connection.execute(
+            sa.update(t.command).where(c.id == sa.bindparam("key"), c.rollout == sa.bindparam("to"), c.consumed_at.is_(None)),
+            consumed,
+        )
+    return frozenset(transition.rollout for transition in accepted)
+
+
+def _still_ours(connection: Connection, daemon: str, transitions: Sequence[Transition]) -> list[Transition]:
+    """Lock the rows, and keep the transitions that follow from what stands there; several of one rollout in their order."""
+    c = t.rollout.c
+    rows = connection.execute(
+        sa.select(c.id, c.version)
+        .where(c.id.in_(sorted({x.rollout for x in transitions})), c.owner == daemon, c.outcome == Outcome.ACTIVE.value)
+        .order_by(c.id)
+        .with_for_update(key_share=True)
+    )
+    versions: dict[str, int] = {row.id: row.version for row in rows}
+    accepted = []
+    for transition in transitions:
+        if versions.get(transition.rollout) != transition.seen_version:
+            continue
+        accepted.append(transition)
+        if transition.outcome.at_rest:
+            del versions[transition.rollout]
+        else:
+            versions[transition.rollout] += 1
+    return accepted
+
+
+def _columns(transition: Transition, daemon: str) -> dict[str, object]:
+    rest = transition.outcome.at_rest
+    return {
+        "key": transition.rollout,
+        "seen": transition.seen_version,
+        "version": transition.seen_version + 1,
+        "state": transition.state,
+        "outcome": transition.outcome.value,
+        "step": transition.step,
+        "why": transition.why,
+        "wake_at": None if rest else transition.wake_at,
+        "updated_at": transition.at,
+        "ended_at": transition.at if rest else None,
+        "owner": None if rest else daemon,
+    }

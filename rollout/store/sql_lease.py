@@ -1,0 +1,105 @@
+"""Who looks after which rollout: one lease per daemon, and the daemon's name in each row that it has taken.
+
+A rollout is taken in two locks: first the dead daemon's own row (so that a renewal that is just under way is waited for or
+left alone), then the rollouts. Whoever lost rows learns it in three ways: `renew` says False, `commit` writes nothing for
+them, `owned` does not list them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from rollout.core.history import Outcome
+from rollout.ports import RolloutRow
+from rollout.store import tables as t
+from rollout.store.rows import rollout_row
+from rollout.store.sql_history import AT_ONCE
+
+_ACTIVE = t.rollout.c.outcome == Outcome.ACTIVE.value
+
+
+def claim(connection: Connection, daemon: str, now: datetime, *, limit: int, lease: timedelta) -> Sequence[RolloutRow]:
+    """Take what no living daemon owns, longest due first. A daemon whose own lease ran out gets nothing: it renews first."""
+    if not _hold(connection, daemon, now, lease, about=""):
+        return []
+    dead = connection.scalars(
+        sa.select(t.daemon.c.id).where(t.daemon.c.lease_until <= now).with_for_update(skip_locked=True)
+    ).all()
+    nobody = ~sa.exists().where(t.daemon.c.id == t.rollout.c.owner)
+    ids = connection.scalars(
+        sa.select(t.rollout.c.id)
+        .where(_ACTIVE, sa.or_(t.rollout.c.owner.is_(None), t.rollout.c.owner.in_(dead), nobody))
+        .order_by(t.rollout.c.wake_at.nulls_first(), t.rollout.c.id)
+        .limit(limit)
+        .with_for_update(of=t.rollout, skip_locked=True)
+    ).all()
+    if not ids:
+        return []
+    connection.execute(sa.update(t.rollout).where(t.rollout.c.id == sa.bindparam("taken")).values(owner=daemon),
+                       [{"taken": id_} for id_ in ids])  # fmt: skip
+    rows: list[RolloutRow] = []
+    for start in range(0, len(ids), AT_ONCE):
+        mine = sa.select(t.rollout).where(t.rollout.c.id.in_(ids[start : start + AT_ONCE]))
+        rows += (rollout_row(row) for row in connection.execute(mine))
+    order = {id_: place for place, id_ in enumerate(ids)}
+    return sorted(rows, key=lambda row: order[row.id])
+
+
+def renew(connection: Connection, daemon: str, now: datetime, *, lease: timedelta, about: str) -> bool:
+    """Renew; a lease that had run out begins anew, with nothing owned, and the answer is False."""
+    if _hold(connection, daemon, now, lease, about):
+        return True
+    let_go(connection, daemon)
+    _write(connection, daemon, now, lease, about)
+    return False
+
+
+def release(connection: Connection, daemon: str) -> None:
+    """Give every rollout back, and the lease."""
+    let_go(connection, daemon)
+    connection.execute(sa.delete(t.daemon).where(t.daemon.c.id == daemon))
+
+
+def let_go(connection: Connection, daemon: str) -> None:
+    """Own nothing any more."""
+    connection.execute(sa.update(t.rollout).where(_ACTIVE, t.rollout.c.owner == daemon).values(owner=None))
+
+
+def known(connection: Connection, daemon: str) -> bool:
+    """Say whether this daemon has a row, living or dead."""
+    return connection.scalar(sa.select(t.daemon.c.id).where(t.daemon.c.id == daemon)) is not None
+
+
+def owned(connection: Connection, daemon: str, now: datetime) -> frozenset[str]:
+    """List what this daemon owns; nothing once its lease has run out."""
+    if not alive(connection, daemon, now):
+        return frozenset()
+    return frozenset(connection.scalars(sa.select(t.rollout.c.id).where(_ACTIVE, t.rollout.c.owner == daemon)))
+
+
+def alive(connection: Connection, daemon: str, now: datetime) -> bool:
+    """Say whether this daemon's lease holds."""
+    until = connection.scalar(sa.select(t.daemon.c.lease_until).where(t.daemon.c.id == daemon))
+    return until is not None and until > now
+
+
+def _hold(connection: Connection, daemon: str, now: datetime, lease: timedelta, about: str) -> bool:
+    """Begin a lease, or extend one that has not run out; else say False and write nothing."""
+    row = connection.execute(sa.select(t.daemon.c.lease_until).where(t.daemon.c.id == daemon).with_for_update()).one_or_none()
+    if row is not None and row.lease_until <= now:
+        return False
+    _write(connection, daemon, now, lease, about, first=row is None)
+    return True
+
+
+def _write(connection: Connection, daemon: str, now: datetime, lease: timedelta, about: str, *, first: bool = False) -> None:
+    if first:
+        values = {"id": daemon, "lease_until": now + lease, "started_at": now, "about": about}
+        connection.execute(sa.insert(t.daemon).values(values))
+        return
+    changed = {"lease_until": now + lease} | ({"about": about} if about else {})
+    connection.execute(sa.update(t.daemon).where(t.daemon.c.id == daemon).values(changed))
