@@ -1,0 +1,75 @@
+"""What one look means before anybody decides: the pods' guards and the signals' verdicts, put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from rollout.core import guards
+from rollout.core.decision import Scene
+from rollout.core.evidence import Summary, absorb, summarise
+from rollout.core.evidence_counts import Setting
+from rollout.core.evidence_state import SignalState
+from rollout.core.guards import PodFindings
+from rollout.core.signals_compiled import JudgeKind, Signal
+from rollout.core.state import Promoting, State, Watching
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """The guards' and the signals' word of one look. `pods` is None while the cluster cannot be seen."""
+
+    pods: PodFindings | None
+    signals: Summary
+
+
+def find(scene: Scene, state: State, planned_hours: float) -> tuple[State, Findings]:
+    """Bring the memory of guards and signals up to date and say what they mean."""
+    execution = scene.execution
+    pods = None
+    if scene.view is not None:
+        pods = guards.watch(state.guards, scene.cohorts, execution.target.container, scene.now)
+        state = replace(state, guards=pods.memory)
+    setting = Setting(execution.id, planned_hours, rolling=isinstance(state.step, Promoting | Watching))
+    signals = absorb(setting, execution.signals, state.signals, scene.seen.answers, scene.cohorts, scene.now)
+    signals = _not_blind_by_ourselves(scene, signals)
+    state = replace(state, signals=signals)
+    state = _see_cluster(scene, state)
+    return state, Findings(pods, summarise(execution.signals, signals, together(scene, signals)))
+
+
+def _not_blind_by_ourselves(scene: Scene, signals: tuple[SignalState, ...]) -> tuple[SignalState, ...]:
+    """Time in which we did not look is no blindness of a backend: its blindness begins anew."""
+    if scene.gap == scene.elapsed:
+        return signals
+    return tuple(replace(s, blind_since=scene.now) if s.blind_since is not None else s for s in signals)
+
+
+def _see_cluster(scene: Scene, state: State) -> State:
+    if scene.view is not None:
+        return replace(state, blind_since=None)
+    if state.blind_since is None or scene.gap != scene.elapsed:
+        return replace(state, blind_since=scene.now)
+    return state
+
+
+def together(scene: Scene, signals: tuple[SignalState, ...]) -> float:
+    """Average the E-values of all signals that are tested against the baseline; 0 below the line.
+
+    An average of e-processes is an e-process, so several signals share one alpha (the smallest of theirs).
+    """
+    tested = {s.name: s for s in execution_tests(scene)}
+    values = [(tested[s.name].weight, s.e_value) for s in signals if s.name in tested]
+    weight = sum(w for w, _ in values)
+    if not weight:
+        return 0.0
+    mean = sum(w * e for w, e in values) / weight
+    line = 1 / min(s.alpha for s in tested.values())
+    return mean if mean >= line else 0.0
+
+
+def execution_tests(scene: Scene) -> tuple[Signal, ...]:
+    """List the signals that take part in the combined test."""
+    return tuple(
+        s for s in scene.execution.signals
+        if s.required and not s.dry_run and s.judge in {JudgeKind.RATIO, JudgeKind.RANK}
+    )  # fmt: skip

@@ -1,0 +1,124 @@
+"""Reasons to wait: since when they stand, whether time is credited meanwhile, when people are told, and that they are over.
+
+Nothing here stops the watching: a rollout that holds steps back as fast as any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from rollout.core.decision import Move, Scene, Tell, Wait
+from rollout.core.history import NoticeKind
+from rollout.core.state import Ended, Hold, HoldKind, Retreating, State
+from rollout.core.wording import span
+
+QUIET = timedelta(hours=1)
+"""A reason that comes and goes owes one notice in this time; history has every change."""
+REMIND = timedelta(hours=24)
+"""Where a person is needed, the notice is owed again after this time."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRule:
+    """How one kind of hold behaves. `after`: how long it must stand before people are told."""
+
+    credits: bool
+    after: timedelta
+    notice: NoticeKind = NoticeKind.HELD
+
+
+_M = timedelta(minutes=1)
+RULES = {
+    HoldKind.PAUSED: HoldRule(credits=True, after=0 * _M),
+    HoldKind.CLUSTER_UNSEEN: HoldRule(credits=False, after=2 * _M),
+    HoldKind.FOREIGN_PAUSE: HoldRule(credits=False, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
+    HoldKind.DISPLACED: HoldRule(credits=False, after=0 * _M),
+    HoldKind.SHARED_INCIDENT: HoldRule(credits=False, after=2 * _M),
+    HoldKind.BLIND: HoldRule(credits=False, after=5 * _M),
+    HoldKind.SUSPECT: HoldRule(credits=False, after=0 * _M),
+    HoldKind.MISROUTED: HoldRule(credits=False, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
+    HoldKind.NOT_READY: HoldRule(credits=False, after=5 * _M),
+    HoldKind.IDLE: HoldRule(credits=False, after=30 * _M),
+    HoldKind.FROZEN: HoldRule(credits=True, after=0 * _M),
+    HoldKind.SHARE: HoldRule(credits=True, after=0 * _M),
+    HoldKind.APPROVAL: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
+    HoldKind.EVIDENCE: HoldRule(credits=True, after=0 * _M),
+    HoldKind.WARMING: HoldRule(credits=False, after=30 * _M),
+    HoldKind.OVERDUE: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
+    HoldKind.OBSERVED_FAILING: HoldRule(credits=False, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
+}
+_DEADLINE_RUNS = frozenset(
+    {HoldKind.OVERDUE, HoldKind.NOT_READY, HoldKind.APPROVAL, HoldKind.EVIDENCE, HoldKind.IDLE, HoldKind.WARMING}
+)
+
+
+def stop_the_clock(state: State) -> bool:
+    """Say whether the step's deadline stands still: somebody or something else keeps the rollout from moving."""
+    return any(hold.kind not in _DEADLINE_RUNS for hold in state.holds)
+
+
+def credit_is_due(waits: tuple[Wait, ...]) -> bool:
+    """Say whether time counts as soaked although something is waited for."""
+    return all(RULES[wait.kind].credits for wait in waits)
+
+
+def settle(scene: Scene, move: Move) -> Move:
+    """Remember the reasons to wait that this look found, tell those that have stood long enough and those that are over."""
+    state = move.state
+    if isinstance(state.step, Ended | Retreating):
+        return replace(move, state=replace(state, holds=()))
+    known = {hold.kind: hold for hold in state.holds}
+    kept: list[Hold] = []
+    tells: list[Tell] = []
+    told = dict(state.told)
+    for wait in move.holds:
+        rule = RULES[wait.kind]
+        hold = replace(known.get(wait.kind) or Hold(wait.kind, wait.why, scene.now), why=wait.why)
+        if scene.now - hold.since >= rule.after and _owed(scene, hold, rule, told):
+            quiet = (last := told.get(wait.kind.value)) is not None and scene.now - last < QUIET
+            tells.append(_held(scene, hold, wait, None if quiet else rule.notice))
+            if not quiet:
+                told[wait.kind.value] = scene.now
+            hold = replace(hold, told=True)
+        kept.append(hold)
+    standing = {hold.kind for hold in kept}
+    over = [hold for hold in state.holds if hold.kind not in standing and hold.told]
+    tells.extend(_over(scene, hold, told) for hold in over)
+    state = replace(state, holds=tuple(kept), told=tuple(sorted(told.items())))
+    return replace(move, state=state, tells=(*move.tells, *tells))
+
+
+def _owed(scene: Scene, hold: Hold, rule: HoldRule, told: Mapping[str, datetime]) -> bool:
+    if not hold.told:
+        return True
+    if rule.notice is not NoticeKind.NEEDS_PERSON:
+        return False
+    last = told.get(hold.kind.value)
+    return last is None or scene.now - last >= REMIND
+
+
+def _held(scene: Scene, hold: Hold, wait: Wait, notice: NoticeKind | None) -> Tell:
+    target = scene.execution.target
+    return Tell(
+        "held",
+        hold.why,
+        notice=notice,
+        title=f"{target}: held, {hold.kind.value.replace('-', ' ')}",
+        next_action=wait.next_action or "It is watched all the same, and goes on by itself when this is over.",
+        facts=(("hold", hold.kind.value),),
+        post_on=target.canary or target.stable,
+    )
+
+
+def _over(scene: Scene, hold: Hold, told: Mapping[str, datetime]) -> Tell:
+    lasted = span(scene.now - hold.since)
+    was_noticed = hold.kind.value in told
+    return Tell(
+        "hold-over",
+        f"no longer held: {hold.kind.value.replace('-', ' ')} lasted {lasted}",
+        notice=NoticeKind.RESUMED if was_noticed and scene.now - hold.since >= timedelta(minutes=5) else None,
+        title=f"{scene.execution.target}: goes on",
+        facts=(("hold", hold.kind.value), ("seconds", str(round((scene.now - hold.since).total_seconds())))),
+    )

@@ -1,0 +1,119 @@
+"""The one pure `decide`: what one look at one rollout leads to.
+
+It looks at commands first, then at what must never wait (stepping back), then at what holds, and only then asks the step to go
+forward. The procedure (core/canary.py, core/offline.py) says what those are; this module keeps time, words and order.
+
+Time: only the time between two looks that were close together is credited. A daemon that was down, a laptop that slept, and a
+clock that jumped (either way) all show as a long or negative gap, and credit nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from rollout.core import holds
+from rollout.core.cohorts import Cohorts, TargetView, cohorts
+from rollout.core.commands import Command
+from rollout.core.decision import Decision, Execution, Move, Scene, Tell, Timing, posts, tell
+from rollout.core.observation import Observation
+from rollout.core.policy import Policy
+from rollout.core.procedures import procedure_of
+from rollout.core.rulings import Ruling, rule
+from rollout.core.state import Ended, State
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The arguments of one decision that do not change from look to look."""
+
+    execution: Execution
+    policy: Policy
+    timing: Timing
+
+
+def begin(execution: Execution, now: datetime) -> State:
+    """Make the state of a rollout that has just been submitted: in its procedure's first step."""
+    step, deadline = procedure_of(execution.plan).first(execution.plan)
+    return State(step=step, entered_at=now, started_at=now, deadline=now + deadline)
+
+
+def decide(question: Question, state: State, seen: Observation, commands: Sequence[Command], now: datetime) -> Decision:
+    """Decide once. Pure: the same arguments bring the same decision; `wake_at` is None exactly at rest."""
+    consumed = tuple(command.id for command in commands)
+    if isinstance(state.step, Ended):
+        return Decision(state, state, state.step.why, None, material=bool(consumed), consumed=consumed)
+    scene = _scene(question, state, seen, now)
+    procedure = procedure_of(question.execution.plan)
+    kept = replace(_keep_time(scene, state), looked_at=now)
+    kept, findings = procedure.absorb(scene, kept)
+    ruling = rule(scene, kept, commands)
+    move = procedure.ladder(scene, ruling.state, findings, ruling.stop)
+    move = holds.settle(scene, move)
+    return _assemble(scene, state, kept, ruling, move, consumed)
+
+
+def _scene(question: Question, state: State, seen: Observation, now: datetime) -> Scene:
+    view = seen.view
+    seen_cohorts = cohorts(view, question.execution.image) if isinstance(view, TargetView) else Cohorts((), ())
+    elapsed = max(timedelta(), now - state.looked_at) if state.looked_at is not None else timedelta()
+    gap = elapsed if elapsed <= question.timing.longest_gap else timedelta()
+    return Scene(question.execution, seen, question.policy, question.timing, now, gap, seen_cohorts, elapsed)
+
+
+def _keep_time(scene: Scene, state: State) -> State:
+    """Stop the step's deadline for time that was held, or in which nobody looked, or that a clock invented."""
+    if state.deadline is None or state.looked_at is None:
+        return state
+    jumped_back = scene.now < state.looked_at
+    if jumped_back:
+        return replace(state, deadline=state.deadline - (state.looked_at - scene.now))
+    if holds.stop_the_clock(state) or scene.gap != scene.elapsed:
+        return replace(state, deadline=state.deadline + scene.elapsed)
+    return state
+
+
+def _assemble(scene: Scene, before: State, kept: State, ruling: Ruling, move: Move, consumed: tuple[int, ...]) -> Decision:
+    tells: tuple[Tell, ...] = (*ruling.tells, *move.tells)
+    state, events, notices = tell(scene, move.state, tells)
+    changed = bool(tells or consumed or move.forward or move.backward) or _materially(before, state)
+    overdue = before.saved_at is None or not timedelta() <= scene.now - before.saved_at < scene.timing.save_every
+    material = changed or (overdue and state != before)
+    if material:
+        state = replace(state, saved_at=scene.now)
+    at_rest = isinstance(state.step, Ended)
+    return Decision(
+        state=state,
+        kept=kept,
+        why=move.why,
+        wake_at=None if at_rest else _wake_at(scene, state, move),
+        material=material,
+        forward=move.forward,
+        backward=move.backward,
+        tasks=move.tasks,
+        events=events,
+        notices=notices,
+        posts=posts(scene, tells),
+        consumed=consumed,
+    )
+
+
+def _materially(before: State, after: State) -> bool:
+    """Say whether more has changed than what credited time and used windows change at every look."""
+    return (
+        type(before.step) is not type(after.step)
+        or before.paused != after.paused
+        or before.approval != after.approval
+        or {hold.kind for hold in before.holds} != {hold.kind for hold in after.holds}
+        or [(s.name, s.verdict) for s in before.signals] != [(s.name, s.verdict) for s in after.signals]
+    )
+
+
+def _wake_at(scene: Scene, state: State, move: Move) -> datetime:
+    """Look again when the step wants it, when its deadline comes, and never later than `look_every`."""
+    soonest = scene.timing.look_every if move.wake_in is None else min(move.wake_in, scene.timing.look_every)
+    at = scene.now + max(soonest, timedelta(milliseconds=100))
+    if state.deadline is not None and scene.now < state.deadline < at:
+        at = state.deadline
+    return at

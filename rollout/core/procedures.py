@@ -1,0 +1,32 @@
+"""The procedures as data: which step comes first, how a look is absorbed, and the ladder of what is asked in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from rollout.core import canary
+from rollout.core.decision import Move, Scene
+from rollout.core.findings import Findings
+from rollout.core.plan import CanaryPlan, Plan
+from rollout.core.state import Reason, State, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Procedure:
+    """One documented procedure. `ladder` gets the reason for stepping back that a command gave, if any."""
+
+    first: Callable[[Plan], tuple[Step, timedelta]]
+    absorb: Callable[[Scene, State], tuple[State, Findings]]
+    ladder: Callable[[Scene, State, Findings, Reason | None], Move]
+
+
+CANARY = Procedure(canary.first, canary.absorb, canary.ladder)
+
+
+def procedure_of(plan: Plan) -> Procedure:
+    """Choose the procedure that a plan describes."""
+    if isinstance(plan, CanaryPlan):
+        return CANARY
+    raise NotImplementedError(plan.kind)

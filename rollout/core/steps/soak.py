@@ -1,0 +1,183 @@
+"""The long, quiet part: time is credited only while all is seen and well, and one replica is added at a time.
+
+Growing needs the interval both credited at this size and passed on the clock, no reason to wait, and room under the share. We
+never cause an excess share; when the stable shrinks, one replica at a time is taken away, down to one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from rollout.core.actions import scale_canary
+from rollout.core.cohorts import Deployment, TargetView
+from rollout.core.decision import Move, Scene, Tell, Wait, enter
+from rollout.core.findings import Findings
+from rollout.core.history import NoticeKind
+from rollout.core.holds import credit_is_due
+from rollout.core.plan_canary import CanaryPlan, CanarySpec
+from rollout.core.shares import excess_now, growth_refused
+from rollout.core.state import Certifying, HoldKind, Soaking, State
+from rollout.core.wording import percent, plural, span
+
+POLL = timedelta(seconds=5)
+
+
+def decide(scene: Scene, state: State, found: Findings, waits: tuple[Wait, ...]) -> Move:
+    """Credit the time since the last look, then confirm, shrink, grow or end the soak."""
+    plan, step, view = scene.execution.plan, state.step, scene.view
+    assert isinstance(plan, CanaryPlan)  # noqa: S101 - a canary's step
+    assert isinstance(step, Soaking)  # noqa: S101 - chosen by type
+    if view is None or view.canary is None or view.stable is None:
+        return Move(state, "the cluster cannot be seen; nothing is credited")
+    step = _credit(scene, step, waits, well=found.signals.healthy)
+    state = replace(state, step=step)
+    return (
+        _hands(scene, state, step, view.canary)
+        or _reach_size(scene, state, step, view.canary)
+        or _shrink(scene, state, step, view)
+        or _go_on(scene, state, step, view, waits)
+    )
+
+
+def _credit(scene: Scene, step: Soaking, waits: tuple[Wait, ...], *, well: bool) -> Soaking:
+    ready = [pod for pod in scene.cohorts.candidate if pod.ready and pod.deleting_since is None]
+    complete = step.grown_at is not None and len(ready) >= step.size
+    if not (complete and well and credit_is_due(waits)):
+        return step
+    return replace(step, credited=step.credited + scene.gap, credited_at_size=step.credited_at_size + scene.gap)
+
+
+def _hands(scene: Scene, state: State, step: Soaking, canary: Deployment) -> Move | None:
+    """Answer another hand on the replicas: raised is put back, lowered is respected; both are told."""
+    if not step.confirmed or canary.replicas in {step.size, 0}:
+        return None
+    who = canary.writers.get("replicas", "") or "somebody else"
+    if canary.replicas > step.size:
+        why = f"{canary.name} was raised to {canary.replicas} by {who}; it is put back to {step.size}"
+        item = Tell("foreign-scale", why, notice=NoticeKind.HELD, title=f"{scene.execution.target}: canary raised by hand",
+                    next_action="Use `rollout pause` and talk to whoever it was.", post_on=canary.name, warning=True)  # fmt: skip
+        patch = scale_canary(scene.execution, canary, step.size)
+        return Move(state, why, forward=(patch,), tells=_once(state, item), wake_in=POLL)
+    why = f"{canary.name} was lowered to {canary.replicas} by {who}; the soak goes on at that size"
+    smaller = replace(step, size=canary.replicas, grown_at=scene.now, credited_at_size=timedelta())
+    item = Tell("foreign-scale", why, notice=NoticeKind.HELD, title=f"{scene.execution.target}: canary lowered by hand",
+                facts=(("replicas", str(canary.replicas)),), post_on=canary.name)  # fmt: skip
+    return Move(replace(state, step=smaller), why, tells=(item,), wake_in=POLL)
+
+
+def _once(state: State, item: Tell) -> tuple[Tell, ...]:
+    """Tell a raised canary only when it was not told a moment ago: the look after the patch still sees the old number."""
+    told = dict(state.told).get(item.kind)
+    looked = state.looked_at
+    return () if told is not None and looked is not None and looked - told < timedelta(minutes=1) else (item,)
+
+
+def _reach_size(scene: Scene, state: State, step: Soaking, canary: Deployment) -> Move | None:
+    """Bring the canary to the size that was chosen, and confirm it by looking."""
+    if canary.replicas != step.size:
+        patch = scale_canary(scene.execution, canary, step.size)
+        return Move(state, f"scaling {canary.name} to {step.size}", forward=(patch,), wake_in=POLL)
+    if not step.confirmed:
+        step = replace(step, confirmed=True)
+        state = replace(state, step=step)
+    if step.grown_at is not None:
+        return None
+    ready = [pod for pod in scene.cohorts.candidate if pod.ready]
+    if len(ready) < step.size:
+        waiting = Wait(HoldKind.NOT_READY, f"{len(ready)} of {step.size} canary pods are ready")
+        return Move(state, waiting.why, wake_in=POLL, holds=(waiting,))
+    share = scene.cohorts.share
+    why = f"{canary.name} serves with {plural(step.size, 'replica')}, {percent(share)} of the ready pods"
+    item = Tell(
+        "replica-added",
+        why,
+        notice=NoticeKind.REPLICA_ADDED,
+        title=f"{scene.execution.target}: canary at {plural(step.size, 'replica')}",
+        facts=(("replicas", str(step.size)), ("share", f"{share:.4f}")),
+        post_on=canary.name,
+    )
+    return Move(replace(state, step=replace(step, grown_at=scene.now)), why, tells=(item,), wake_in=timedelta())
+
+
+def _shrink(scene: Scene, state: State, step: Soaking, view: TargetView) -> Move | None:
+    """Take one replica away when the stable has shrunk under it; at one, hold and tell."""
+    assert isinstance(scene.execution.plan, CanaryPlan)  # noqa: S101 - a canary's step
+    excess = excess_now(scene.execution.plan, view, step.size)
+    if excess is None:
+        return None
+    if step.size == 1:
+        if state.paused is not None:
+            return None
+        wait = Wait(HoldKind.SHARE, f"{excess}; one replica is the least there is")
+        return _status(scene, state, step, (wait,))
+    smaller = replace(step, size=step.size - 1, grown_at=scene.now, credited_at_size=timedelta(), confirmed=False)
+    why = f"{excess}; one canary replica is taken away, {step.size - 1} left"
+    item = Tell("replica-removed", why, notice=NoticeKind.HELD, title=f"{scene.execution.target}: canary shrinks with the stable",
+                facts=(("replicas", str(step.size - 1)),), post_on=view.target.canary)  # fmt: skip
+    return Move(replace(state, step=smaller), why, tells=(item,), wake_in=timedelta())
+
+
+def _go_on(scene: Scene, state: State, step: Soaking, view: TargetView, waits: tuple[Wait, ...]) -> Move:
+    plan = scene.execution.plan
+    assert isinstance(plan, CanaryPlan)  # noqa: S101 - a canary's step
+    spec = plan.spec
+    assert step.grown_at is not None  # noqa: S101 - _reach_size has answered otherwise
+    due = step.credited_at_size >= spec.replicas.every and scene.now - step.grown_at >= spec.replicas.every
+    extra: tuple[Wait, ...] = ()
+    if due and step.size < spec.replicas.max:
+        size = min(step.size + spec.replicas.step, spec.replicas.max)
+        refused = growth_refused(plan, view, scene.cohorts, size)
+        if refused is None:
+            return _grow(state, step, size) if not waits else _status(scene, state, step, (), waits)
+        extra = (Wait(HoldKind.SHARE, refused),) if step.credited < spec.soak else ()
+    elif step.size < spec.replicas.max and not _enough(step, spec):
+        return _status(scene, state, step, _overdue(scene, state), waits)
+    if due and _enough(step, spec):
+        return _certify(scene, state, step)
+    return _status(scene, state, step, (*extra, *_overdue(scene, state)), waits)
+
+
+def _enough(step: Soaking, spec: CanarySpec) -> bool:
+    return step.credited >= spec.soak
+
+
+def _grow(state: State, step: Soaking, size: int) -> Move:
+    grown = replace(step, size=size, grown_at=None, credited_at_size=timedelta(), confirmed=False)
+    why = f"{span(step.credited_at_size)} credited at {plural(step.size, 'replica')}: one more, {size}"
+    item = Tell("growing", why, facts=(("replicas", str(size)), ("credited_seconds", str(round(step.credited.total_seconds())))))
+    return Move(replace(state, step=grown), why, tells=(item,), wake_in=timedelta())
+
+
+def _certify(scene: Scene, state: State, step: Soaking) -> Move:
+    why = f"soaked {span(step.credited)}, {span(step.credited_at_size)} of it with {plural(step.size, 'replica')}"
+    item = Tell(
+        "soaked", why, facts=(("credited_seconds", str(round(step.credited.total_seconds()))), ("replicas", str(step.size)))
+    )
+    certifying = Certifying(step.size, scene.now, step.credited)
+    deadline = state.deadline
+    state = enter(state, certifying, scene.now, None)
+    return Move(replace(state, deadline=deadline), why, tells=(item,), wake_in=timedelta())
+
+
+def _overdue(scene: Scene, state: State) -> tuple[Wait, ...]:
+    """After maxSoak, ask: it goes on being watched, and goes on by itself if the evidence arrives."""
+    if state.deadline is None or scene.now < state.deadline:
+        return ()
+    why = f"the soak has lasted {span(scene.now - state.entered_at)} without enough evidence"
+    return (Wait(HoldKind.OVERDUE, why, "`rollout show` says what is missing; `rollout abort` steps back, or let it go on."),)
+
+
+def _status(scene: Scene, state: State, step: Soaking, holds: tuple[Wait, ...], waits: tuple[Wait, ...] = ()) -> Move:
+    plan = scene.execution.plan
+    assert isinstance(plan, CanaryPlan)  # noqa: S101 - a canary's step
+    spec = plan.spec
+    credited = f"{span(step.credited)} of {span(spec.soak)} credited"
+    if waits:
+        return Move(state, f"{credited}; held: {waits[0].why}", holds=holds)
+    if step.size < spec.replicas.max and not holds:
+        left = max(spec.replicas.every - step.credited_at_size, timedelta())
+        return Move(state, f"{credited}; {span(left)} until the next replica", holds=holds, wake_in=left)
+    left = max(spec.soak - step.credited, spec.replicas.every - step.credited_at_size, timedelta())
+    held = f"; {holds[0].why}" if holds else ""
+    return Move(state, f"{credited}; {span(left)} to go{held}", holds=holds, wake_in=left)

@@ -1,0 +1,93 @@
+"""Which windows of which signals are due, and about which pods: pure, so that a restart asks the very same questions again.
+
+Windows are disjoint, lie on the grid of their own length, and each is used once: a signal's `used_until` is the end of the
+last one used. A window is asked `delay` after its end, so that the backend has it whole. A pod belongs to a window only when it
+was ready, past its warm-up, for all of it; young baseline pods are treated alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from rollout.core.cohorts import Cohorts, Pod
+from rollout.core.signals import PodKey, Question, Window
+from rollout.core.signals_compiled import Signal, SignalKind
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MOST_WINDOWS_AT_ONCE = 10
+"""How many windows of one signal are asked together when it has fallen behind."""
+OLDEST = timedelta(hours=2)
+"""Windows that ended longer ago are given up: many backends no longer answer exactly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """The windows to ask now, and from where a signal goes on when older ones are given up."""
+
+    windows: tuple[Window, ...]
+    skipped_to: datetime | None = None
+
+
+def floor(at: datetime, length: timedelta) -> datetime:
+    """Go back to the grid of `length`, counted from 1970 UTC."""
+    return at - (at - EPOCH) % length
+
+
+def ceiling(at: datetime, length: timedelta) -> datetime:
+    """Go forward to the grid of `length`."""
+    down = floor(at, length)
+    return down if down == at else down + length
+
+
+def due(signal: Signal, used_until: datetime | None, ready_from: datetime | None, now: datetime) -> Due:
+    """Tell which windows of a signal can be asked now. `ready_from`: since when a candidate pod is past its warm-up."""
+    if ready_from is None:
+        return Due(())
+    first = ceiling(ready_from, signal.window)
+    start = first if used_until is None else max(used_until, first)
+    oldest = floor(now - OLDEST, signal.window)
+    skipped = start < oldest
+    start = max(start, oldest)
+    windows: list[Window] = []
+    while start + signal.window + signal.delay <= now and len(windows) < MOST_WINDOWS_AT_ONCE:
+        windows.append(Window(start, start + signal.window))
+        start += signal.window
+    return Due(tuple(windows), oldest if skipped else None)
+
+
+def warm_from(pods: Iterable[Pod], warm_up: timedelta) -> datetime | None:
+    """Tell since when at least one of these pods is past its warm-up, None if none is ready."""
+    since = [pod.ready_since + warm_up for pod in pods if pod.ready and pod.ready_since is not None]
+    return min(since, default=None)
+
+
+def members(pods: Iterable[Pod], window: Window, warm_up: timedelta) -> tuple[Pod, ...]:
+    """Choose the pods that were warm for the whole window."""
+    return tuple(p for p in pods if p.ready and p.ready_since is not None and p.ready_since + warm_up <= window.start)
+
+
+def questions(
+    signals: Iterable[Signal],
+    used: dict[str, datetime | None],
+    cohorts: Cohorts,
+    namespace: str,
+    warm_up: timedelta,
+    now: datetime,
+) -> tuple[Question, ...]:
+    """Word every question that is due, about both cohorts."""
+    found: list[Question] = []
+    ready_from = warm_from(cohorts.candidate, warm_up)
+    for signal in signals:
+        windows = due(signal, used.get(signal.name), ready_from, now).windows
+        if signal.kind is SignalKind.ALARMS:
+            windows = windows[-1:]
+        for window in windows:
+            candidate = members(cohorts.candidate, window, warm_up)
+            if not candidate:
+                continue
+            pods = (*candidate, *members(cohorts.baseline, window, warm_up))
+            keys = tuple(sorted(PodKey(namespace, pod.name, pod.uid, pod.ip) for pod in pods))
+            found.append(Question(signal.name, signal.backend, signal.ask, signal.parameters, keys, window))
+    return tuple(found)

@@ -1,0 +1,50 @@
+"""Durations, shares and lists in the words of the messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+
+def span(duration: timedelta) -> str:
+    """Word a duration with its two largest units: `3 d 4 h`, `4 h 12 m`, `90 s` -> `1 m 30 s`, `0 s`."""
+    seconds = max(0, round(duration.total_seconds()))
+    units = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+    parts: list[str] = []
+    for size, unit in units:
+        amount, seconds = divmod(seconds, size)
+        if amount:
+            parts.append(f"{amount} {unit}")
+        if len(parts) == 2:  # noqa: PLR2004 - two units say enough
+            break
+    return " ".join(parts) or "0 s"
+
+
+def percent(share: float) -> str:
+    """Word a ratio: `9.1 %`, `10 %`, `0.04 %`."""
+    value = share * 100
+    text = f"{value:.1f}" if value >= 0.1 or value == 0 else f"{value:.2g}"  # noqa: PLR2004 - below, one digit is nothing
+    return f"{text.removesuffix('.0')} %"
+
+
+def number(value: float) -> str:
+    """Word a figure: whole numbers without a point, others with up to three digits."""
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else f"{value:.3g}"  # noqa: PLR2004 - float's whole range
+
+
+def listed(names: Iterable[str], limit: int = 5) -> str:
+    """Word a list: `a, b and 3 more`."""
+    everything = list(names)
+    if len(everything) <= limit:
+        return ", ".join(everything)
+    return f"{', '.join(everything[:limit])} and {len(everything) - limit} more"
+
+
+def plural(count: int, noun: str) -> str:
+    """Word a count: `1 replica`, `3 replicas`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def moment(at: datetime) -> str:
+    """Word a point in time: `2026-11-22 13:05 UTC`."""
+    return at.strftime("%Y-%m-%d %H:%M UTC")
