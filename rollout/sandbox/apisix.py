@@ -7,41 +7,53 @@ and a test can prove, that nobody from outside reaches a pod while the gate is c
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
+from datetime import datetime
 from typing import Self
 
 from rollout.sandbox.apisix_admin import ADMIN_KEY, VIEWER_KEY, AdminApi
 from rollout.sandbox.apisix_etcd import Etcd
 from rollout.sandbox.apisix_flavours import FLAVOURS, Flavour
 from rollout.sandbox.apisix_gateway import Backend, DataPlane
-from rollout.sandbox.apisix_http import HttpServer, Request, Response
+from rollout.sandbox.apisix_http import Request, Response, responding
+from rollout.sandbox.faults import Faults
+from rollout.sandbox.http import HttpServer
 
 __all__ = ["ADMIN_KEY", "FLAVOURS", "VIEWER_KEY", "Flavour", "Request", "Response", "SandboxApisix"]
 
 
 class SandboxApisix:
-    """One control plane and its gateway nodes. `now` gives Unix seconds; `backend` answers for the pods (default: real HTTP).
+    """One control plane (`apisix` among the faults) and its gateway nodes (`gateway-1`, `gateway-2`, ...).
 
-    Use as a context manager, or `stop` it. Faults: `etcd.down`, `etcd.hang()`, `etcd.hold_writes()`, `etcd.resume()`,
-    `etcd.before_commit`, `planes[n].freeze()`, `.thaw()`, `.forget()`.
+    `now` is the world's time; `backend` answers for the pods (default: real HTTP). Use as a context manager, or call `start` and
+    `close`. More faults: `etcd.down`, `etcd.hang()`, `etcd.hold_writes()`, `etcd.resume()`, `etcd.before_commit`,
+    `planes[n].freeze()`, `.thaw()`, `.forget()`.
     """
 
     def __init__(
         self,
-        now: Callable[[], float],
+        now: Callable[[], datetime],
         *,
         flavour: str = "3.18",
         nodes: int = 1,
         backend: Backend | None = None,
+        faults: Faults | None = None,
         v2_shapes: bool = False,
     ) -> None:
         self.flavour = FLAVOURS[flavour]
-        self.etcd = Etcd(now)
-        self.admin = AdminApi(self.flavour, self.etcd, now, v2_shapes=v2_shapes)
-        self.planes = [DataPlane(self.flavour, self.etcd, now, backend) for _ in range(nodes)]
-        name = f"APISIX/{self.flavour.version}"
-        self._admin_server = HttpServer(self.admin.handle, name)
-        self._gateway_servers = [HttpServer(plane.handle, name) for plane in self.planes]
+        self.faults = faults or Faults()
+
+        def seconds() -> float:
+            return now().timestamp()
+
+        self.etcd = Etcd(seconds)
+        self.admin = AdminApi(self.flavour, self.etcd, seconds, v2_shapes=v2_shapes)
+        self.planes = [DataPlane(self.flavour, self.etcd, seconds, backend) for _ in range(nodes)]
+        server = f"APISIX/{self.flavour.version}"
+        self._admin_server = HttpServer("apisix", responding(self.admin.handle, server), self.faults, now)
+        self._gateway_servers = [
+            HttpServer(f"gateway-{number}", responding(plane.handle, server), self.faults, now)
+            for number, plane in enumerate(self.planes, start=1)
+        ]
 
     @property
     def admin_url(self) -> str:
@@ -53,14 +65,20 @@ class SandboxApisix:
         """Where the gateway nodes are."""
         return tuple(server.url for server in self._gateway_servers)
 
-    def stop(self) -> None:
+    def start(self) -> Self:
+        """Begin to answer."""
+        for server in (self._admin_server, *self._gateway_servers):
+            server.start()
+        return self
+
+    def close(self) -> None:
         """Stop everything; whatever waits in etcd is let go first."""
         self.etcd.resume()
         for server in (self._admin_server, *self._gateway_servers):
-            server.stop()
+            server.close()
 
     def __enter__(self) -> Self:
-        return self
+        return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.stop()
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -29,13 +29,14 @@ _JOIN_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. `headers` has lower-case keys; `query` keeps repeated parameters in order."""
+    """One request. `headers` has lower-case keys; `query` keeps repeated parameters in order; `client` is the peer's address."""
 
     method: str
     path: str
     query: Mapping[str, list[str]]
     headers: Mapping[str, str]
     body: bytes
+    client: str = "127.0.0.1"
 
     def one(self, parameter: str, default: str = "") -> str:
         """The first value of a query parameter."""
@@ -181,7 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(length) if length else b""
         headers = {key.lower(): value for key, value in self.headers.items()}
         query = parse_qs(split.query, keep_blank_values=True)
-        request = Request(self.command, split.path, query, headers, body)
+        request = Request(self.command, split.path, query, headers, body, str(self.client_address[0]))
         fault = owner.faults.of(owner.name)
         if fault is not None and fault.hits(request.method, request.path):
             self._fail(owner, request, fault)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,7 +36,7 @@ pytestmark = pytest.mark.skipif(FOLDER is None, reason="the recordings of real s
 
 class Time:
     def __init__(self) -> None:
-        self.now = 1_795_353_383.0
+        self.now = datetime(2026, 11, 22, 13, 16, tzinfo=UTC)
 
 
 def upstream(_host: str, _port: int, request: Request) -> Response:
@@ -87,9 +88,7 @@ def differences(exchange: Exchange, status: int, kind: str, text: str) -> Iterat
 def only_known(wanted: Any, got: Any) -> Any:  # noqa: ANN401 - any JSON
     """Leave out of a recorded list what other recordings had put there, and the figure that counts it."""
     if not (isinstance(wanted, dict) and isinstance(got, dict) and isinstance(wanted.get("list"), list)):
-        return (
-            {**wanted, "total": got["total"]} if isinstance(wanted, dict) and "total" in wanted and "total" in got else wanted
-        )
+        return {**wanted, "total": got["total"]} if isinstance(wanted, dict) and "total" in wanted and "total" in got else wanted
     known = {item["key"] for item in transcripts.items(got)}
     return {**wanted, "list": [item for item in wanted["list"] if item["key"] in known], "total": got["total"]}
 
@@ -98,7 +97,7 @@ def replay(server: SandboxApisix, exchange: Exchange, time: Time) -> list[str]:
     if any(part in exchange.target for part in NOT_PRETENDED) or exchange.headers.get("Host", "").endswith(EXPORTER):
         return []
     if exchange.notes.startswith("4 s later"):
-        time.now += 4
+        time.now += timedelta(seconds=4)
     return list(differences(exchange, *ask(server, exchange)))
 
 
