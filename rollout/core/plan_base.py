@@ -37,6 +37,7 @@ class Part(BaseModel):
         validate_by_name=True,
         validate_default=False,
         hide_input_in_errors=True,
+        use_attribute_docstrings=True,
     )
 
     def contradictions(self) -> Iterator[Contradiction]:

@@ -135,9 +135,7 @@ class CanarySpec(Part):
     def contradictions(self) -> Iterator[Contradiction]:
         """The procedure must be able to end."""
         if self.max_soak < self.soak:
-            yield Contradiction(
-                "maxSoak", f"{format_duration(self.max_soak)} is shorter than soak ({format_duration(self.soak)})"
-            )
+            yield Contradiction("maxSoak", f"{format_duration(self.max_soak)} is shorter than soak ({format_duration(self.soak)})")
         growth = (self.replicas.additions + 1) * self.replicas.every
         if self.max_soak < growth:
             yield Contradiction(

@@ -143,7 +143,7 @@ def _standard(details: ErrorDetails, context: Mapping[str, Any]) -> tuple[str, s
 
 
 def _at(path: Path, key: str, message: str, remedy: str) -> Located:
-    full = (*path, *(key.split(".") if key else ()))
+    full = (*path, *(int(part) if part.isdigit() else part for part in key.split(".") if part))
     return Located(full, Problem(message, key=dotted(full), remedy=remedy))
 
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, PlainSerializer, WithJsonSchema, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from rollout.core.plan_base import Contradiction, Part
 from rollout.core.plan_errors import unknown
@@ -181,6 +183,11 @@ class SignalSpec(Part):
     burst_cap: BurstCap = BurstCap()
     weight: Annotated[Number, Field(gt=0, le=100)] = 1.0
     parameters: dict[Line, Text] = Field(default={})
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler.resolve_ref_schema(handler(core))
+        return {"anyOf": [{"enum": list(PRESETS), "type": "string"}, schema]}
 
     @model_validator(mode="before")
     @classmethod

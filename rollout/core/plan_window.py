@@ -1,0 +1,55 @@
+"""When an offline upgrade may happen: a window in local time, and whether the way there and back fits into it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from rollout.core.freeze import LocalTime, format_local
+from rollout.core.plan_base import Contradiction, Part
+from rollout.core.quantities import Duration, DurationOrZero, Zone, format_duration
+
+
+def local_to_utc(local: datetime, zone: str) -> datetime | str:
+    """Turn a local time into UTC, or say why it names no one moment: the clocks are set back or forward then.
+
+    >>> local_to_utc(datetime(2026, 10, 25, 2, 30), "Europe/Berlin")
+    'happens twice in Europe/Berlin, at 00:30 and 01:30 UTC: the clocks are set back'
+    """
+    first, second = (local.replace(tzinfo=ZoneInfo(zone), fold=fold).astimezone(UTC) for fold in (0, 1))
+    if first == second:
+        return first
+    if first.astimezone(ZoneInfo(zone)).replace(tzinfo=None) == local:
+        return f"happens twice in {zone}, at {first:%H:%M} and {second:%H:%M} UTC: the clocks are set back"
+    return f"does not happen in {zone}: the clocks are set forward"
+
+
+class Window(Part):
+    """From `startAt` (local time in `timezone`) for `duration`. A start later than `startGrace` is cancelled, not run late."""
+
+    start_at: LocalTime
+    timezone: Zone
+    duration: Duration
+    start_grace: DurationOrZero = timedelta(minutes=15)
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """A moment that exists once, and a grace within the window."""
+        moment = local_to_utc(self.start_at, self.timezone)
+        if isinstance(moment, str):
+            remedy = "choose another time, or give it with timezone: UTC"
+            yield Contradiction("startAt", f"{format_local(self.start_at)} {moment}", remedy)
+        if self.start_grace >= self.duration:
+            yield Contradiction("startGrace", f"is not shorter than the window ({format_duration(self.duration)})")
+
+    @property
+    def starts_at(self) -> datetime:
+        """The beginning, UTC."""
+        moment = local_to_utc(self.start_at, self.timezone)
+        assert isinstance(moment, datetime)  # noqa: S101 - validated above
+        return moment
+
+    @property
+    def ends_at(self) -> datetime:
+        """The end, UTC."""
+        return self.starts_at + self.duration

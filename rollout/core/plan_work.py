@@ -1,0 +1,116 @@
+"""Work that a plan gives to others: Jobs by template or written out, HTTP requests, commands; and the tests made of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from rollout.core.plan_base import Contradiction, Part
+from rollout.core.quantities import Duration, DurationOrZero, Line, Text, Whole, wrong
+
+_LARGEST_MANIFEST = 64 * 1024
+
+
+def _check_job(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Accept what has the outline of a Job; the API server checks the rest. Numbers lose the memory of how they were written."""
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(manifest, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise wrong("holds a value that a manifest cannot have") from error
+    if len(json.dumps(plain)) > _LARGEST_MANIFEST:
+        raise wrong(f"is larger than {_LARGEST_MANIFEST // 1024} KiB")
+    if plain.get("apiVersion") != "batch/v1" or plain.get("kind") != "Job":
+        raise wrong("is not a Job", "apiVersion: batch/v1, kind: Job")
+    pod = plain
+    for key in ("spec", "template", "spec"):
+        pod = pod.get(key) if isinstance(pod, dict) else None  # type: ignore[assignment]
+    containers = pod.get("containers") if isinstance(pod, dict) else None
+    if not isinstance(containers, list) or not containers:
+        raise wrong("has no containers", "spec.template.spec.containers is a list")
+    return plain
+
+
+class Job(Part):
+    """A Kubernetes Job: a `template` by name (config/kubernetes/), or a whole `manifest`.
+
+    `parameters` become environment variables of its containers. `expected`: how long it usually takes, for the timetable.
+    """
+
+    template: Line | None = None
+    manifest: Annotated[dict[str, Any], AfterValidator(_check_job)] | None = None
+    parameters: dict[Line, Text] = Field(default={})
+    expected: Duration | None = None
+    deadline: Duration = timedelta(hours=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_template(cls, value: Any) -> Any:  # noqa: ANN401 - whatever the file holds
+        return {"template": value} if isinstance(value, str) else value
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Either by name or written out."""
+        if (self.template is None) == (self.manifest is None):
+            yield Contradiction("", "either template or manifest is expected")
+        if self.expected is not None and self.expected > self.deadline:
+            yield Contradiction("expected", "is longer than deadline", "raise deadline")
+
+    @property
+    def takes(self) -> timedelta:
+        """How long it is expected to take; 0 where the plan does not say."""
+        return self.expected or timedelta(0)
+
+
+class HttpRequest(Part):
+    """One request. It passes when the status is among `status` and the body holds `contains`."""
+
+    url: Annotated[Line, Field(pattern=r"^https?://[^\s/@]+(/\S*)?$")]
+    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] = "GET"
+    headers: dict[Line, Line] = Field(default={})
+    body: Text = ""
+    status: Annotated[tuple[Annotated[Whole, Field(ge=100, le=599)], ...], Field(min_length=1, max_length=50)] = (200,)
+    contains: Text = ""
+
+
+Command = Annotated[tuple[Text, ...], Field(min_length=1, max_length=100)]
+"""Program and arguments, run by the daemon without a shell."""
+
+
+class Severity(StrEnum):
+    """A `critical` failure decides about the upgrade; a `minor` one is reported."""
+
+    CRITICAL = "critical"
+    MINOR = "minor"
+
+
+class Work(Part):
+    """One thing to do: exactly one of `http`, `job` and `command`."""
+
+    name: Line
+    http: HttpRequest | None = None
+    job: Job | None = None
+    command: Command | None = None
+    timeout: Duration = timedelta(seconds=60)
+    retries: Annotated[Whole, Field(ge=0, le=20)] = 0
+    pause: DurationOrZero = timedelta(seconds=5)
+    """Between attempts."""
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """One way of doing it."""
+        given = [key for key in ("http", "job", "command") if getattr(self, key) is not None]
+        if len(given) != 1:
+            seen = f"{' and '.join(given)} are given" if given else "nothing is to be done"
+            yield Contradiction(given[-1] if given else "", seen, "exactly one of http, job and command")
+
+
+class TestCase(Work):
+    """One test through the allow-list."""
+
+    __test__ = False
+
+    severity: Severity = Severity.CRITICAL
+    retries: Annotated[Whole, Field(ge=0, le=20)] = 2
