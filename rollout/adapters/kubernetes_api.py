@@ -17,6 +17,7 @@ from typing import Annotated, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import urllib3
+import yaml
 from kubernetes.client.api_client import ApiClient
 from kubernetes.client.configuration import Configuration
 from kubernetes.client.exceptions import ApiException
@@ -136,9 +137,7 @@ def failure(cluster: str, request: Request, reply: Reply) -> RolloutError:
     backend = f"kubernetes {cluster}"
     status, words = reply.status, reply.message
     if status == 401:  # noqa: PLR2004 - HTTP status codes are clearer as numbers, here and below
-        return Unavailable(
-            backend, f"401: the API server does not accept our credentials for {request} ({words}); check the token"
-        )
+        return Unavailable(backend, f"401: the API server does not accept our credentials for {request} ({words}); check the token")
     if status == 403:  # noqa: PLR2004 - as above
         remedy = "grant it as config/kubernetes/rbac.yaml does"
         return Rejected(backend, f"403: our account may not {request} ({words}); {remedy}", code=status)
@@ -171,7 +170,7 @@ def configuration(settings: ClusterSettings) -> Configuration:
     except ConfigException as error:
         context = f", context {settings.context}" if settings.context else ""
         raise Refused(f"cluster {settings.name}: {where}{context} cannot be used: {error}") from error
-    except (OSError, ValueError, TypeError, AttributeError) as error:  # what broken YAML in a kubeconfig brings
+    except (OSError, yaml.YAMLError, ValueError, TypeError, AttributeError) as error:  # what a broken kubeconfig brings
         raise Refused(f"cluster {settings.name}: {where} cannot be read ({type(error).__name__})") from error
     wanted.retries = False
     wanted.socket_options = _socket_options()
@@ -313,18 +312,16 @@ class Connection:
         return Reply(response.status, document, _retry_after(response.headers))
 
     def _unavailable(self, request: Request, error: Exception, seconds: float) -> Unavailable:
-        not_sent = isinstance(
-            error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError, ConfigException)
-        )
-        if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
-            words = f"no connection within {self._settings.connect_timeout.total_seconds():g} s"
+        not_sent = isinstance(error, (urllib3.exceptions.ConnectTimeoutError, ConfigException))
+        reason = getattr(error.__cause__ or error.__context__ or error, "strerror", None)
+        if isinstance(error, ConfigException):
+            words = f"the credentials cannot be read ({error})"
+        elif isinstance(error, urllib3.exceptions.ConnectTimeoutError):  # NewConnectionError (refused, no such host) is one too
+            words = reason or f"no connection within {self._settings.connect_timeout.total_seconds():g} s"
         elif isinstance(error, (urllib3.exceptions.ReadTimeoutError, TimeoutError)):
             words = f"no whole answer within {seconds:g} s"
-        elif isinstance(error, ConfigException):
-            words = f"the credentials cannot be read ({error})"
         else:
-            cause = error.__cause__ or error.__context__ or error
-            words = getattr(cause, "strerror", None) or type(error).__name__
+            words = reason or type(error).__name__
         return Unavailable(self.backend, f"{self.server}: {words}, for {request}", maybe_done=request.writes and not not_sent)
 
 

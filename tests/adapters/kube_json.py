@@ -9,6 +9,9 @@ from typing import Any
 
 import yaml
 
+from rollout.core.target import Target
+
+TARGET = Target("test", "shop", "nginx", "nginx", canary="nginx-canary", service="nginx-svc")
 EXAMPLE = Path(__file__).resolve().parents[2] / "config" / "kubernetes" / "example"
 
 IMAGE_ID = "docker.io/library/nginx@sha256:" + "1" * 64
