@@ -1,0 +1,128 @@
+"""The long-running daemon: one thread that looks at whom it is time to look at, and a scheduler for the periodic work.
+
+Rollouts are rows, not jobs: the scheduler only runs what is periodic for everybody. The looking thread never does I/O.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from rollout.engine import events
+from rollout.engine.engine import Engine
+from rollout.engine.outbox import Outbox
+from rollout.engine.upkeep import Upkeep
+
+log = structlog.get_logger()
+
+LOOKS_AT_ONCE = 200
+LONGEST_SLEEP = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Periods:
+    """How often the periodic work is done, in seconds of real time."""
+
+    lease: timedelta = timedelta(seconds=4)
+    claim: timedelta = timedelta(seconds=2)
+    commands: timedelta = timedelta(seconds=0.5)
+    ask: timedelta = timedelta(seconds=5)
+    outbox: timedelta = timedelta(seconds=1)
+    plans: timedelta = timedelta(seconds=5)
+    retention: timedelta = timedelta(hours=6)
+
+
+class Daemon:
+    """Runs an engine until it is stopped. `extra`: more periodic work by name (the plan folder, retention)."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        upkeep: Upkeep,
+        outbox: Outbox,
+        periods: Periods,
+        extra: dict[str, tuple[Callable[[], None], timedelta]] | None = None,
+    ) -> None:
+        self.engine = engine
+        self.upkeep = upkeep
+        self.outbox = outbox
+        self._periods = periods
+        self._extra = extra or {}
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="rollout-look", daemon=True)
+        self._scheduler = BackgroundScheduler(
+            executors={"default": ThreadPoolExecutor(12), "lease": ThreadPoolExecutor(1)},
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+            timezone="UTC",
+        )
+        self.looking = False
+
+    def start(self) -> None:
+        """Take the lease, claim, and begin; returns at once."""
+        self.upkeep.keep_lease()
+        self.upkeep.claim()
+        periods = self._periods
+        self._every("lease", self.upkeep.keep_lease, periods.lease, executor="lease")
+        self._every("claim", self.upkeep.claim, periods.claim)
+        self._every("commands", self.upkeep.fetch_commands, periods.commands)
+        self._every("ask", self.upkeep.ask, periods.ask)
+        self._every("outbox", self.outbox.deliver, periods.outbox)
+        for name, (work, period) in self._extra.items():
+            self._every(name, work, period)
+        self.engine.store.subscribe(self._told)
+        self._scheduler.start()
+        self._thread.start()
+        self.looking = True
+        log.info(events.STARTED, daemon=self.engine.setup.daemon, rollouts=len(self.engine.actives()))
+
+    def _every(self, name: str, work: Callable[[], object], period: timedelta, executor: str = "default") -> None:
+        def guarded() -> None:
+            try:
+                work()
+            except Exception as error:
+                self.engine.bugs += 1
+                log.error(events.BUG, where=name, exc_info=error)
+
+        self._scheduler.add_job(guarded, "interval", seconds=period.total_seconds(), id=name, executor=executor)
+
+    def _told(self, rollout: str) -> None:
+        """Somebody wrote a command or a rollout: fetch both now. Called from the store's thread."""
+        del rollout
+        self.engine.workers.spawn("told", self.upkeep.fetch_commands)
+        self.engine.workers.spawn("told", self._claim)
+
+    def _claim(self) -> None:
+        self.upkeep.claim()
+
+    def _look(self) -> None:
+        engine = self.engine
+        while not self._stopping.is_set():
+            due = engine.wakes.due(engine.clock.now(), LOOKS_AT_ONCE)
+            for rollout in due:
+                engine.tick(rollout)
+            if not due:
+                engine.wakes.wait(self._sleep())
+
+    def _sleep(self) -> float:
+        at = self.engine.wakes.next_at()
+        if at is None:
+            return LONGEST_SLEEP
+        return min(max((at - self.engine.clock.now()).total_seconds(), 0.001), LONGEST_SLEEP)
+
+    def stop(self, timeout: float = 8.0) -> None:
+        """Stop cleanly: no further look, what is under way is waited for, the lease is given back."""
+        self._stopping.set()
+        self.engine.wakes.close()
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+        if self._thread.is_alive():
+            self._thread.join(timeout / 2)
+        self.engine.workers.close(timeout / 2)
+        self.looking = False
+        log.info(events.STOPPED, daemon=self.engine.setup.daemon)

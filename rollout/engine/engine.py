@@ -1,0 +1,273 @@
+"""Look, decide, commit, act: one rollout at a time, without waiting for anything outside.
+
+`tick` itself reads memory, decides, and hands the rest to workers; without threads (workers.Inline) it is a plain function, and
+the simulation is a plain loop. Going forward is committed before it is done; stepping back is done before it is committed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Protocol
+
+import structlog
+
+from rollout.core.decision import Decision, Execution, Timing, step_name
+from rollout.core.effects import PatchDeployment, PostEvent
+from rollout.core.machine import Question, decide
+from rollout.core.observation import Observation
+from rollout.core.policy import Policy
+from rollout.core.signals import Unreachable
+from rollout.core.state import Retreating, State
+from rollout.engine import events
+from rollout.engine.act import Hands
+from rollout.engine.active import Active
+from rollout.engine.board import Board
+from rollout.engine.commits import Commits
+from rollout.engine.lease import Lease
+from rollout.engine.saving import Saving
+from rollout.engine.tasks import Performer, Tasks
+from rollout.engine.wakes import Wakes
+from rollout.engine.workers import Pool, Workers
+from rollout.ports import Clock, Cluster, RolloutError, RolloutRow, Store
+
+log = structlog.get_logger()
+
+LOOK_AFTER_ACT = timedelta(seconds=1)
+"""The watch usually wakes us sooner; this is for the case that it does not."""
+
+
+class Codec(Protocol):
+    """Turns stored text into what the core knows, and back. Raises Refused for what this version cannot read."""
+
+    def state(self, text: str, row: str) -> State:
+        """Read a state."""
+        ...
+
+    def text(self, state: State) -> str:
+        """Write a state."""
+        ...
+
+    def execution(self, row: RolloutRow) -> Execution:
+        """Read the plan of a rollout and compile it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What an engine is told once."""
+
+    daemon: str
+    policy: Policy
+    timing: Timing
+    channels: tuple[str, ...] = ()
+    lease: timedelta = timedelta(seconds=15)
+
+
+class Engine:
+    """The rollouts that this daemon owns, in memory, and what happens to them."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        store: Store,
+        clusters: Mapping[str, Cluster],
+        performers: Mapping[str, Performer],
+        codec: Codec,
+        clock: Clock,
+        workers: Workers,
+    ) -> None:
+        self.setup = setup
+        self.store = store
+        self.hands = Hands(clusters)
+        self.codec = codec
+        self.clock = clock
+        self.workers = workers
+        self.board = Board()
+        self.wakes = Wakes()
+        self.lease = Lease(clock, setup.lease)
+        self.saving = Saving(self, Commits(store, setup.daemon, workers))
+        self.tasks = Tasks(performers, self.board, workers, clock, self.wakes.wake)
+        self._lock = threading.Lock()
+        self._actives: dict[str, Active] = {}
+        self._by_deployment: dict[tuple[str, str], set[str]] = {}
+        self.bugs = 0
+        for cluster in clusters.values():
+            cluster.subscribe(self.changed)
+
+    # -- which rollouts ----------------------------------------------------------------------------------------------
+
+    def actives(self) -> list[Active]:
+        """List what is in memory."""
+        with self._lock:
+            return list(self._actives.values())
+
+    def active(self, rollout: str) -> Active | None:
+        """Find one in memory."""
+        with self._lock:
+            return self._actives.get(rollout)
+
+    def adopt(self, rows: Iterable[RolloutRow]) -> None:
+        """Take rollouts into memory; what was already there, at the same version, keeps what it knows beyond the row."""
+        for row in rows:
+            known = self.active(row.id)
+            if known is not None and known.version == row.version:
+                self.wakes.wake(row.id)
+                continue
+            try:
+                execution = self.codec.execution(row)
+                state = self.codec.state(row.state, row.id)
+            except RolloutError as error:
+                log.error(events.UNDECODABLE, rollout=row.id, why=str(error))
+                continue
+            self._put(Active(execution, state, row.version, why=row.why))
+            log.info(events.ADOPTED, rollout=row.id, target=str(execution.target), step=step_name(state))
+
+    def _put(self, active: Active) -> None:
+        execution = active.execution
+        with self._lock:
+            self._actives[execution.id] = active
+            for target in execution.plan.targets:
+                for name in (target.stable, target.canary):
+                    if name:
+                        self._by_deployment.setdefault((target.namespace, name), set()).add(execution.id)
+        for target in execution.plan.targets:
+            cluster = self.hands.cluster(target.cluster)
+            if cluster is not None:
+                cluster.follow(target.namespace)
+        self.wakes.wake(execution.id)
+
+    def forget(self, rollout: str) -> None:
+        """Drop a rollout that has ended or is not ours any more."""
+        with self._lock:
+            active = self._actives.pop(rollout, None)
+            for ids in self._by_deployment.values():
+                ids.discard(rollout)
+        if active is not None:
+            active.dropped = True
+        self.wakes.forget(rollout)
+        self.board.forget(rollout)
+
+    def changed(self, namespace: str, deployment: str) -> None:
+        """Something about a Deployment or its pods changed: look at its rollout now. Called from the watches' threads."""
+        with self._lock:
+            ids = list(self._by_deployment.get((namespace, deployment), ()))
+        for rollout in ids:
+            self.wakes.wake(rollout)
+
+    # -- one look ----------------------------------------------------------------------------------------------------
+
+    def tick(self, rollout: str) -> Decision | None:
+        """Look at one rollout and set in motion what follows. None when it is not ours."""
+        active = self.active(rollout)
+        if active is None:
+            return None
+        with active.lock:
+            if active.dropped:
+                return None
+            try:
+                return self._tick(active)
+            except Exception as error:
+                self.bugs += 1
+                active.failures += 1
+                log.error(events.BUG, where="tick", rollout=rollout, exc_info=error)
+                self.wakes.wake_at(rollout, self.clock.now() + min(timedelta(seconds=2**active.failures), timedelta(minutes=1)))
+                return None
+
+    def _tick(self, active: Active) -> Decision:
+        now = self.clock.now()
+        commands = tuple(c for c in self.board.commands(active.execution.id) if c.id > active.last_command)
+        question = Question(active.execution, self.setup.policy, self.setup.timing)
+        decision = decide(question, active.state, self._look(active), commands, now)
+        active.failures = 0
+        active.why = decision.why
+        if isinstance(decision.state.step, Retreating):
+            self._go_back(active, decision)
+        elif active.committing:
+            active.state = decision.kept
+        elif decision.material or active.unsaved:
+            self._go_forward(active, decision)
+        else:
+            active.state = decision.state
+        for task in decision.tasks:
+            self.tasks.ask(active.execution, active.state, task)
+        if decision.wake_at is not None:
+            self.wakes.wake_at(active.execution.id, decision.wake_at)
+        return decision
+
+    def _look(self, active: Active) -> Observation:
+        execution = active.execution
+        cluster = self.hands.cluster(execution.target.cluster)
+        if cluster is None:
+            view = Unreachable(f"no cluster {execution.target.cluster!r} is configured")
+            return Observation(view, (), self.board.results(execution.id), self.lease.certain())
+        return Observation(
+            cluster.view(execution.target),
+            self.board.take_answers(execution.id),
+            self.board.results(execution.id),
+            self.lease.certain(),
+        )
+
+    # -- backward: act, then commit ----------------------------------------------------------------------------------
+
+    def _go_back(self, active: Active, decision: Decision) -> None:
+        """Keep the decision in memory, act in the pool that is there for nothing else, and let history follow."""
+        self.saving.owe(active, decision)
+        active.state = decision.state
+        if decision.backward and not active.backing:
+            active.backing = True
+            self.workers.spawn(Pool.BACK, lambda: self._step_back(active, decision))
+        elif active.unsaved:
+            self.saving.save_owed(active)
+
+    def _step_back(self, active: Active, decision: Decision) -> None:
+        try:
+            for patch in decision.backward:
+                log.warning(events.STEP_BACK, rollout=active.execution.id, effect=patch.why, why=decision.why)
+                self.hands.apply(active.execution.id, patch)
+        finally:
+            with active.lock:
+                active.backing = False
+        with active.lock:
+            if active.unsaved and not active.dropped:
+                self.saving.save_owed(active)
+        self._post(decision.posts)
+        self.wakes.wake_at(active.execution.id, self.clock.now() + LOOK_AFTER_ACT)
+
+    # -- forward: commit, then act -----------------------------------------------------------------------------------
+
+    def _go_forward(self, active: Active, decision: Decision) -> None:
+        """Commit what was decided; where the lease is not certain, keep only what was learned."""
+        stepped_back = isinstance(active.state.step, Retreating)
+        if not self.lease.certain() and not stepped_back:
+            active.state = decision.kept
+            return
+        active.state = decision.kept
+        self.saving.save(active, decision, then=lambda: self._act(active, decision))
+
+    def _act(self, active: Active, decision: Decision) -> None:
+        """Perform the forward effects of a decision that stands in the database."""
+        self._post(decision.posts)
+        for patch in decision.forward:
+            with active.lock:
+                if patch.name in active.forwarding:
+                    continue
+                active.forwarding.add(patch.name)
+            self.workers.spawn(Pool.FORWARD, partial(self._apply_forward, active, patch))
+
+    def _apply_forward(self, active: Active, patch: PatchDeployment) -> None:
+        try:
+            stepping_back = isinstance(active.state.step, Retreating) or active.dropped
+            if not stepping_back and self.lease.certain():
+                self.hands.apply(active.execution.id, patch)
+        finally:
+            with active.lock:
+                active.forwarding.discard(patch.name)
+        self.wakes.wake_at(active.execution.id, self.clock.now() + LOOK_AFTER_ACT)
+
+    def _post(self, posts: Iterable[PostEvent]) -> None:
+        for post in posts:
+            self.workers.spawn(Pool.POSTS, partial(self.hands.post, post))

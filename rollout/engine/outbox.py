@@ -1,0 +1,86 @@
+"""Delivers what is owed: at least once, in order for each rollout and channel, with patience, and a dead letter that shows."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from datetime import timedelta
+
+import structlog
+
+from rollout.engine import events
+from rollout.engine.workers import Workers
+from rollout.ports import Clock, Notifier, OwedNotice, Rejected, RolloutError, Store, Unavailable
+
+log = structlog.get_logger()
+
+AT_ONCE = 100
+FIRST_WAIT = timedelta(seconds=5)
+LONGEST_WAIT = timedelta(minutes=15)
+GIVE_UP_AFTER = 200
+"""Attempts: with the longest wait between them, two days of a chat system that is away."""
+
+
+class Outbox:
+    """Reads due notices and hands each to its channel, on one thread per channel, off the control path."""
+
+    def __init__(self, store: Store, notifiers: Mapping[str, Notifier], clock: Clock, workers: Workers) -> None:
+        self._store = store
+        self._notifiers = notifiers
+        self._clock = clock
+        self._workers = workers
+        self._lock = threading.Lock()
+        self._sending: set[int] = set()
+        self.dead = 0
+
+    def deliver(self) -> int:
+        """Send everything that is due now; return how many were handed over."""
+        try:
+            owed = self._store.owed(self._clock.now(), limit=AT_ONCE)
+        except RolloutError as error:
+            log.warning(events.COMMIT_FAILED, what="outbox", why=str(error))
+            return 0
+        handed = 0
+        for item in owed:
+            with self._lock:
+                if item.id in self._sending:
+                    continue
+                self._sending.add(item.id)
+            handed += 1
+            self._workers.spawn(f"channel-{item.channel}", lambda item=item: self._send(item))  # type: ignore[misc]  # bound now
+        return handed
+
+    def _send(self, item: OwedNotice) -> None:
+        try:
+            self._try(item)
+        except RolloutError as error:
+            log.warning(events.COMMIT_FAILED, what="outbox", why=str(error))
+        finally:
+            with self._lock:
+                self._sending.discard(item.id)
+
+    def _try(self, item: OwedNotice) -> None:
+        names = {"rollout": item.rollout, "channel": item.channel, "notice": item.message.notice.key}
+        notifier = self._notifiers.get(item.channel)
+        if notifier is None:
+            self._bury(item, f"no channel {item.channel!r} is configured")
+            return
+        try:
+            notifier.send(item.message)
+        except Unavailable as error:
+            if item.attempts + 1 >= GIVE_UP_AFTER:
+                self._bury(item, f"given up after {item.attempts + 1} attempts: {error}")
+                return
+            wait = error.retry_after or min(FIRST_WAIT * 2 ** min(item.attempts, 20), LONGEST_WAIT)
+            self._store.postponed(item.id, self._clock.now() + wait, str(error))
+            log.warning(events.NOTICE_POSTPONED, **names, why=str(error), seconds=wait.total_seconds())
+        except Rejected as error:
+            self._bury(item, str(error))
+        else:
+            self._store.delivered(item.id, self._clock.now())
+            log.info(events.NOTICE_SENT, **names)
+
+    def _bury(self, item: OwedNotice, why: str) -> None:
+        self.dead += 1
+        self._store.dead(item.id, self._clock.now(), why)
+        log.error(events.NOTICE_DEAD, rollout=item.rollout, channel=item.channel, notice=item.message.notice.key, why=why)

@@ -1,0 +1,166 @@
+"""What becomes of a decision in the database: written, lost to somebody else, or not taken now.
+
+A decision to go forward that is not written has not happened: what was learned is kept, and it is decided again. A decision to
+step back has happened already: what it owes to history and to people is kept until the database takes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from rollout.core.decision import Decision, step_name
+from rollout.core.history import Event, Notice, Outcome
+from rollout.core.state import Ended, Retreating, State
+from rollout.engine import events
+from rollout.engine.active import Active
+from rollout.engine.commits import Commits, Pending
+from rollout.ports import RolloutError, Transition
+
+if TYPE_CHECKING:
+    from rollout.engine.engine import Engine
+
+log = structlog.get_logger()
+
+RETRY = timedelta(seconds=2)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """One commit under way. `adopt`: its state becomes the memory's when written; `owed`: how much of what was owed it holds."""
+
+    state: State
+    transition: Transition
+    adopt: bool
+    owed: tuple[int, int, int]
+    then: Callable[[], None]
+
+
+class Saving:
+    """Sends transitions of active rollouts and takes the answers."""
+
+    def __init__(self, engine: Engine, commits: Commits) -> None:
+        self._engine = engine
+        self.commits = commits
+
+    def owe(self, active: Active, decision: Decision) -> None:
+        """Remember what a decision that was acted upon owes to the database."""
+        active.owed_events += decision.events
+        active.owed_notices += decision.notices
+        active.owed_commands += decision.consumed
+        active.last_command = max((active.last_command, *decision.consumed))
+        active.unsaved = active.unsaved or decision.material
+
+    def save(self, active: Active, decision: Decision, then: Callable[[], None]) -> None:
+        """Write a decision to go forward, with everything owed from before; `then` runs when it stands."""
+        extra = (decision.events, decision.notices, decision.consumed)
+        self._send(active, decision.state, decision.why, extra, adopt=True, then=then)
+
+    def save_owed(self, active: Active) -> None:
+        """Write the present state with everything that is owed."""
+        if not active.committing:
+            self._send(active, active.state, active.why, ((), (), ()), adopt=False, then=lambda: None)
+
+    def _send(
+        self,
+        active: Active,
+        state: State,
+        why: str,
+        extra: tuple[tuple[Event, ...], tuple[Notice, ...], tuple[int, ...]],
+        *,
+        adopt: bool,
+        then: Callable[[], None],
+    ) -> None:
+        engine = self._engine
+        now = engine.clock.now()
+        outcome = state.step.outcome if isinstance(state.step, Ended) else Outcome.ACTIVE
+        transition = Transition(
+            rollout=active.execution.id,
+            seen_version=active.version,
+            state=engine.codec.text(state),
+            outcome=outcome,
+            step=step_name(state),
+            why=why,
+            wake_at=None if outcome.at_rest else now + engine.setup.timing.look_every,
+            at=now,
+            events=active.owed_events + extra[0],
+            notices=active.owed_notices + extra[1],
+            channels=active.execution.plan.spec.notify or engine.setup.channels,
+            consumed=active.owed_commands + extra[2],
+        )
+        owed = (len(active.owed_events), len(active.owed_notices), len(active.owed_commands))
+        active.committing = True
+        sent = _Sent(state, transition, adopt, owed, then)
+        self.commits.put(Pending(transition, lambda answer: self._answered(active, sent, answer)))
+
+    def _answered(self, active: Active, sent: _Sent, answer: str) -> None:
+        with active.lock:
+            active.committing = False
+            if active.dropped:
+                return
+            if answer == "written":
+                self._written(active, sent)
+            elif answer == "lost":
+                self._lost(active)
+                return
+            else:
+                self._engine.wakes.wake_at(active.execution.id, self._engine.clock.now() + RETRY)
+                return
+        sent.then()
+        transition = sent.transition
+        log.info(
+            events.TICK, rollout=transition.rollout, step=transition.step, outcome=transition.outcome.value, why=transition.why
+        )
+        if transition.outcome.at_rest:
+            self._engine.forget(transition.rollout)
+        else:
+            self._engine.wakes.wake(transition.rollout)
+
+    def _written(self, active: Active, sent: _Sent) -> None:
+        active.version += 1
+        active.owed_events = active.owed_events[sent.owed[0] :]
+        active.owed_notices = active.owed_notices[sent.owed[1] :]
+        active.owed_commands = active.owed_commands[sent.owed[2] :]
+        active.last_command = max((active.last_command, *sent.transition.consumed))
+        overtaken = isinstance(active.state.step, Retreating) and not isinstance(sent.state.step, Retreating | Ended)
+        if sent.adopt and not overtaken:
+            active.state = sent.state
+        active.unsaved = overtaken or bool(active.owed_events or active.owed_notices or active.owed_commands)
+
+    def _lost(self, active: Active) -> None:
+        """Find out whose the row is: another daemon's now, or our own commit was written and its answer was lost."""
+        engine = self._engine
+        rollout = active.execution.id
+        try:
+            row = engine.store.rollout(rollout)
+            mine = rollout in engine.store.owned(engine.setup.daemon)
+            stored = engine.codec.state(row.state, row.id) if row is not None else None
+        except RolloutError as error:
+            log.error(events.COMMIT_FAILED, rollout=rollout, why=str(error))
+            engine.wakes.wake_at(rollout, engine.clock.now() + RETRY)
+            return
+        if row is None or stored is None or row.outcome.at_rest or (not mine and engine.lease.certain()):
+            log.warning(events.DROPPED, rollout=rollout, why="another daemon has it, or it has ended")
+            engine.forget(rollout)
+            return
+        if not mine:
+            engine.wakes.wake_at(rollout, engine.clock.now() + RETRY)
+            return
+        log.warning(events.COMMIT_LOST, rollout=rollout, seen=active.version, stored=row.version)
+        self._catch_up(active, stored, row.version)
+        engine.wakes.wake(rollout)
+
+    def _catch_up(self, active: Active, stored: State, version: int) -> None:
+        """Take the stored state; a step back that it does not know yet stays, with what it owes beyond the stored notices."""
+        active.version = version
+        if not isinstance(active.state.step, Retreating) or isinstance(stored.step, Retreating | Ended):
+            told = stored.notices
+            active.owed_notices = tuple(n for n in active.owed_notices if int(n.key.split("-", 1)[0]) > told)
+            if isinstance(stored.step, Retreating):
+                active.owed_events = () if not active.owed_notices else active.owed_events
+            active.state = stored
+        active.unsaved = bool(active.owed_events or active.owed_notices)

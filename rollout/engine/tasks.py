@@ -1,0 +1,74 @@
+"""Runs what steps ask for that needs the network and brings a result: once per key, again where the result was no answer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from rollout.core.decision import Execution
+from rollout.core.observation import Task, TaskResult
+from rollout.core.state import State
+from rollout.engine import events
+from rollout.engine.board import Board
+from rollout.engine.workers import Pool, Workers
+from rollout.ports import Clock, Rejected, RolloutError, Unavailable
+
+log = structlog.get_logger()
+
+Performer = Callable[[Execution, State, Task], TaskResult]
+
+
+class Tasks:
+    """The performers by kind of task. A new kind of work is a performer and a line in wiring."""
+
+    def __init__(
+        self, performers: Mapping[str, Performer], board: Board, workers: Workers, clock: Clock, wake: Callable[[str], None]
+    ) -> None:
+        self._performers = performers
+        self._board = board
+        self._workers = workers
+        self._clock = clock
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._running: set[tuple[str, str]] = set()
+
+    def ask(self, execution: Execution, state: State, task: Task) -> None:
+        """Start the task unless it runs or has brought its answer; `unavailable` is none."""
+        result = self._board.results(execution.id).get(task.key)
+        if result is not None and result.state != "unavailable":
+            return
+        mark = (execution.id, task.key)
+        with self._lock:
+            if mark in self._running:
+                return
+            self._running.add(mark)
+        self._workers.spawn(Pool.TASKS, lambda: self._run(execution, state, task))
+
+    def _run(self, execution: Execution, state: State, task: Task) -> None:
+        try:
+            result = self._perform(execution, state, task)
+        finally:
+            with self._lock:
+                self._running.discard((execution.id, task.key))
+        log.info(events.TASK_DONE, rollout=execution.id, task=task.key, state=result.state, ok=result.ok, why=result.why)
+        self._board.put_result(execution.id, result)
+        self._wake(execution.id)
+
+    def _perform(self, execution: Execution, state: State, task: Task) -> TaskResult:
+        performer = self._performers.get(task.kind)
+        if performer is None:
+            why = f"this daemon has nobody for {task.kind!r}: its configuration lacks what the plan needs"
+            return TaskResult(task.key, self._clock.now(), "done", ok=False, why=why)
+        try:
+            return performer(execution, state, task)
+        except Unavailable as error:
+            return TaskResult(task.key, self._clock.now(), "unavailable", ok=False, why=str(error))
+        except Rejected as error:
+            return TaskResult(task.key, self._clock.now(), "done", ok=False, why=str(error))
+        except RolloutError as error:
+            return TaskResult(task.key, self._clock.now(), "done", ok=False, why=str(error))
+        except Exception as error:
+            log.error(events.BUG, where="task", task=task.key, rollout=execution.id, exc_info=error)
+            return TaskResult(task.key, self._clock.now(), "unavailable", ok=False, why=f"internal error: {type(error).__name__}")

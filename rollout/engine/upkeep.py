@@ -1,0 +1,129 @@
+"""The periodic work beside looking: the lease, claiming, commands, and the questions to the backends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+
+import structlog
+
+from rollout.core.cohorts import TargetView, cohorts
+from rollout.core.plan import CanaryPlan
+from rollout.core.signals import Answer, Question, Unreachable
+from rollout.core.state import Ended, Preflight, Retreating
+from rollout.core.windows import questions
+from rollout.engine import events
+from rollout.engine.active import Active
+from rollout.engine.engine import Engine
+from rollout.ports import RolloutError, RolloutRow, SignalSource
+
+log = structlog.get_logger()
+
+CLAIM_AT_ONCE = 500
+
+
+class Upkeep:
+    """Keeps an engine supplied: each method is called periodically and does one thing."""
+
+    def __init__(self, engine: Engine, sources: Mapping[str, SignalSource]) -> None:
+        self._engine = engine
+        self._sources = sources
+        self._lock = threading.Lock()
+        self._reading: set[str] = set()
+
+    def keep_lease(self) -> None:
+        """Renew; where the lease had been lost, keep only what the database gives back to us."""
+        engine = self._engine
+        asked_at = engine.clock.monotonic()
+        try:
+            kept = engine.store.renew(engine.setup.daemon, lease=engine.setup.lease, about=engine.setup.daemon)
+        except RolloutError as error:
+            log.warning(events.LEASE_UNCERTAIN, why=str(error))
+            return
+        engine.lease.renewed(asked_at)
+        if not kept and engine.actives():
+            log.error(events.LEASE_LOST, rollouts=len(engine.actives()))
+            self._keep_only_ours()
+
+    def _keep_only_ours(self) -> None:
+        mine = {row.id for row in self.claim()}
+        for active in self._engine.actives():
+            if active.execution.id not in mine:
+                log.warning(events.DROPPED, rollout=active.execution.id, why="the lease was lost and another daemon has it")
+                self._engine.forget(active.execution.id)
+
+    def claim(self) -> list[RolloutRow]:
+        """Take what nobody owns: rollouts that were just submitted, or whose daemon has died."""
+        engine = self._engine
+        taken: list[RolloutRow] = []
+        try:
+            while True:
+                rows = engine.store.claim(engine.setup.daemon, limit=CLAIM_AT_ONCE, lease=engine.setup.lease)
+                engine.adopt(rows)
+                taken.extend(rows)
+                if len(rows) < CLAIM_AT_ONCE:
+                    return taken
+        except RolloutError as error:
+            log.warning(events.COMMIT_FAILED, what="claim", why=str(error))
+            return taken
+
+    def fetch_commands(self) -> None:
+        """Bring people's commands to the board and wake whom they concern."""
+        engine = self._engine
+        try:
+            commands = engine.store.commands()
+        except RolloutError as error:
+            log.warning(events.COMMIT_FAILED, what="commands", why=str(error))
+            return
+        for rollout in engine.board.put_commands(commands):
+            engine.wakes.wake(rollout)
+
+    def ask(self) -> None:
+        """Ask every backend everything that is due, all rollouts together, each backend on a thread of its own."""
+        by_backend: dict[str, dict[Question, str]] = {}
+        for active in self._engine.actives():
+            for question in due_questions(self._engine, active):
+                by_backend.setdefault(question.backend, {})[question] = active.execution.id
+        for backend, asked in by_backend.items():
+            self._ask(backend, asked)
+
+    def _ask(self, backend: str, asked: Mapping[Question, str]) -> None:
+        with self._lock:
+            if backend in self._reading:
+                return
+            self._reading.add(backend)
+        self._engine.workers.spawn(f"source-{backend}", lambda: self._read(backend, asked))
+
+    def _read(self, backend: str, asked: Mapping[Question, str]) -> None:
+        engine = self._engine
+        try:
+            source = self._sources.get(backend)
+            if source is None:
+                why = Unreachable(f"no backend {backend!r} is configured")
+                answers: Iterable[Answer] = [Answer(q, why, "", engine.clock.now()) for q in asked]
+            else:
+                answers = source.read(tuple(asked)).values()
+        finally:
+            with self._lock:
+                self._reading.discard(backend)
+        by_rollout: dict[str, list[Answer]] = {}
+        for answer in answers:
+            by_rollout.setdefault(asked[answer.question], []).append(answer)
+        for rollout, items in by_rollout.items():
+            engine.board.put_answers(rollout, items)
+            engine.wakes.wake(rollout)
+
+
+def due_questions(engine: Engine, active: Active) -> tuple[Question, ...]:
+    """Word what is due for one rollout, from its memory and the cluster's picture."""
+    state, execution = active.state, active.execution
+    if not execution.signals or isinstance(state.step, Preflight | Retreating | Ended):
+        return ()
+    cluster = engine.hands.cluster(execution.target.cluster)
+    view = cluster.view(execution.target) if cluster is not None else None
+    if not isinstance(view, TargetView) or not isinstance(execution.plan, CanaryPlan):
+        return ()
+    used = {signal.name: signal.used_until for signal in state.signals}
+    parts = cohorts(view, execution.image)
+    warm_up = execution.plan.spec.warm_up
+    return questions(execution.signals, used, parts, execution.target.namespace, warm_up, engine.clock.now())
