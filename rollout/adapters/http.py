@@ -244,11 +244,12 @@ def _client(settings: ConnectionSettings) -> httpx.Client:
         auth = httpx.BasicAuth(settings.username, settings.password.get_secret_value() if settings.password else "")
     proxy = settings.proxy.get_secret_value() if settings.proxy else None
     return httpx.Client(
-        timeout=timeout, limits=limits, headers=headers, auth=auth, proxy=proxy, verify=_trust(settings), trust_env=False
+        timeout=timeout, limits=limits, headers=headers, auth=auth, proxy=proxy, verify=trust(settings), trust_env=False
     )
 
 
-def _trust(settings: ConnectionSettings) -> ssl.SSLContext:
+def trust(settings: ConnectionSettings) -> ssl.SSLContext:
+    """Say whom TLS believes, and as whom we show ourselves."""
     context = ssl.create_default_context(cafile=str(settings.ca_file) if settings.ca_file else None)
     if settings.client_certificate is not None:
         context.load_cert_chain(settings.client_certificate, settings.client_key)

@@ -134,9 +134,7 @@ def test_a_token_file_is_read_again_for_every_request(tmp_path: Path) -> None:
             peer.send("GET", "/")
 
 
-@pytest.mark.parametrize(
-    "url", ["prometheus:9090", "ftp://x", "http://", "http://u:p@h/", "http://h/?token=1", "http://h:99999"]
-)
+@pytest.mark.parametrize("url", ["prometheus:9090", "ftp://x", "http://", "http://u:p@h/", "http://h/?token=1", "http://h:99999"])
 def test_a_url_that_is_relative_or_holds_a_secret_is_refused(url: str) -> None:
     with pytest.raises(ValidationError) as caught:
         BackendSettings.model_validate({"url": url})

@@ -1,0 +1,160 @@
+"""What SkyWalking's answers mean, with no data told from zero. Pure.
+
+Before 9.5 a minute without a row is the number 0, so `sla = 0` means that everything failed only where `cpm > 0`; from 9.5 it is
+null. In both, an instance that is listed alive and counts no call was idle, and that is measured; a pod without an instance is
+one that SkyWalking knows nothing of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from rollout.adapters.http import shorten
+from rollout.core.signals import Alarm, PodCount
+
+_PER_CENT_OF_PER_CENT = 10_000
+Minutes = Sequence[float | None]
+
+
+class AnswerError(ValueError):
+    """An answer that is not what the schema promises, or that says of itself that it failed."""
+
+
+def minutes_of(answer: object, count: int) -> tuple[float | None, ...]:
+    """Read one metric of one instance: a value per minute, None where the server says that it has none.
+
+    Understands `readMetricsValues` and `execExpression`. Raises AnswerError.
+    """
+    match answer:
+        case {"values": {"values": list() as points}}:
+            values = tuple(_number(point) for point in points)
+        case {"type": "TIME_SERIES_VALUES", "results": [{"values": list() as points}]}:
+            values = tuple(_number(point) for point in points)
+        case {"type": str() as kind, "error": error, "results": _}:
+            raise AnswerError(f"the expression was not computed ({shorten(str(error or kind))})")
+        case _:
+            raise AnswerError("a metric came in an unknown shape")
+    if len(values) != count:
+        raise AnswerError(f"{len(values)} minutes came where {count} were asked for")
+    return values
+
+
+def _number(point: object) -> float | None:
+    match point:
+        case {"value": None}:
+            return None
+        case {"value": bool()}:
+            raise AnswerError("a metric's value is not a number")
+        case {"value": int() | float() as value}:
+            return float(value)
+        case {"value": str() as text}:
+            try:
+                return float(text.replace(",", "."))  # the decimal mark follows the server's locale
+            except ValueError:
+                raise AnswerError(f"a metric's value is not a number ({shorten(text, 40)})") from None
+        case _:
+            raise AnswerError("a metric's value is missing")
+
+
+def calls(cpm: Minutes) -> float:
+    """Sum the calls of a window; a minute without a row had none."""
+    return sum(value or 0.0 for value in cpm)
+
+
+def failed_calls(cpm: Minutes, sla: Minutes) -> float | None:
+    """Sum `cpm * (10000 - sla) / 10000` over the minutes with calls; None when such a minute lacks its sla.
+
+    Worked example: cpm 20 and 10, sla 9000 and 10000: 2 of 30 calls failed.
+    """
+    total = 0.0
+    for called, good in zip(cpm, sla, strict=True):
+        if not called:
+            continue
+        if good is None:
+            return None
+        total += called * (_PER_CENT_OF_PER_CENT - min(max(good, 0.0), _PER_CENT_OF_PER_CENT)) / _PER_CENT_OF_PER_CENT
+    return total
+
+
+def mean_time(cpm: Minutes, time: Minutes) -> float | None:
+    """Average milliseconds over calls, not over minutes; None without calls."""
+    pairs = [(called, took) for called, took in zip(cpm, time, strict=True) if called and took is not None]
+    weight = sum(called for called, _ in pairs)
+    return sum(called * took for called, took in pairs) / weight if weight else None
+
+
+def add_counts(counts: Sequence[PodCount]) -> PodCount:
+    """Add what several processes of one pod counted."""
+    requests = [count.requests for count in counts if count.requests is not None]
+    return PodCount(sum(count.events for count in counts), sum(requests) if len(requests) == len(counts) else None)
+
+
+def trace_ids(answer: object, instance: str) -> tuple[set[str], int]:
+    """Read one page of traces in error: their ids, and how many rows the page had.
+
+    One row of `queryBasicTraces` is a segment, so a trace can come several times. `queryTraces` brings whole traces, of which
+    only the spans of this instance (by name) count. Raises AnswerError.
+    """
+    match answer:
+        case {"traces": list() as rows}:
+            found: set[str] = set()
+            for row in rows:
+                found |= _ids_of(row, instance)
+            return found, len(rows)
+        case _:
+            raise AnswerError("traces came in an unknown shape")
+
+
+def _ids_of(row: object, instance: str) -> set[str]:
+    match row:
+        case {"traceIds": [*ids]}:
+            return {str(ids[0])} if ids else set()
+        case {"spans": [*spans]}:
+            mine = [span for span in spans if isinstance(span, dict) and span.get("isError")]
+            return {str(span.get("traceId")) for span in mine if span.get("serviceInstanceName") == instance}
+        case _:
+            raise AnswerError("a trace came in an unknown shape")
+
+
+def log_rows(answer: object) -> int:
+    """Count the lines of one page. Raises AnswerError, also when the server names a reason of its own."""
+    match answer:
+        case {"errorReason": str() as reason} if reason:
+            raise AnswerError(f"logs could not be read: {shorten(reason)}")
+        case {"logs": list() as rows}:
+            return len(rows)
+        case _:
+            raise AnswerError("logs came in an unknown shape")
+
+
+def alarm_rows(answer: object) -> Sequence[Mapping[str, object]]:
+    """Read one page of alarms. Raises AnswerError."""
+    match answer:
+        case {"msgs": list() as rows} if all(isinstance(row, dict) for row in rows):
+            return rows
+        case _:
+            raise AnswerError("alarms came in an unknown shape")
+
+
+def alarm_for(
+    row: Mapping[str, object], service: str, pods: Mapping[str, str], rules: Sequence[str], now: datetime
+) -> Alarm | None:
+    """Say what one alarm is to a service (by id) whose instances (by id) belong to `pods`; None: nothing, or recovered.
+
+    `rules`: words of which one must stand in the message; empty: any alarm. An alarm of the service itself, or of one of its
+    endpoints, points at no pod: the whole service shares it.
+    """
+    entity, scope, message = str(row.get("id")), row.get("scope"), shorten(str(row.get("message")), 300)
+    recovered = row.get("recoveryTime")
+    if isinstance(recovered, int) and recovered > 0:
+        return None
+    if rules and not any(rule.lower() in message.lower() for rule in rules):
+        return None
+    started = row.get("startTime")
+    since = datetime.fromtimestamp(started / 1000, UTC) if isinstance(started, int) and started >= 0 else now
+    if scope == "ServiceInstance":
+        return Alarm("skywalking", since, message, (pods[entity],)) if entity in pods else None
+    if (scope == "Service" and entity == service) or (scope == "Endpoint" and entity.startswith(f"{service}_")):
+        return Alarm("skywalking", since, message)
+    return None
