@@ -145,9 +145,7 @@ def ensure(name: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.peers.build", description="Build or fetch the servers for the tests."
-    )
+    parser = argparse.ArgumentParser(prog="python -m tests.peers.build", description="Build or fetch the servers for the tests.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(recipes())}; all without")
     wanted: list[str] = parser.parse_args().names or list(recipes())
     unknown = [name for name in wanted if name not in recipes()]

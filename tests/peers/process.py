@@ -19,8 +19,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+from tests.peers.reaper import signal_family
+
 _FIRST_PORT, _LAST_PORT = 15000, 31999
 _UNPRIVILEGED = "nobody"
+_MEMORY, _ROOM = Path("/dev/shm"), 2 << 30  # noqa: S108 -- mkdtemp makes an unguessable folder in it
 
 
 class Peer(Protocol):
@@ -121,10 +124,14 @@ def give_away(path: Path) -> None:
 
 
 class Folder:
-    """A temporary folder that is removed even if the tests are killed."""
+    """A temporary folder that is removed even if the tests are killed; in memory where it is asked for and there is plenty.
 
-    def __init__(self, name: str) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix=f"rollout-peer-{name}-"))
+    Databases flush to disk all the time. In memory that costs nothing, and what survives a killed process is the same.
+    """
+
+    def __init__(self, name: str, *, in_memory: bool = False) -> None:
+        roomy = in_memory and _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM
+        self.path = Path(tempfile.mkdtemp(prefix=f"rollout-peer-{name}-", dir=_MEMORY if roomy else None))
         self.path.chmod(0o711)
         _reaper.tell(f"+folder {self.path}")
 
@@ -134,7 +141,7 @@ class Folder:
 
 
 class Server:
-    """One server process: its output goes to `<folder>/<name>.log`, and it leads a process group of its own."""
+    """One server process: its output goes to `<folder>/<name>.log`, and it leads a session of its own, out of reach of Ctrl-C."""
 
     def __init__(
         self,
@@ -195,10 +202,10 @@ class Server:
             raise NotReadyError(f"{self.name} ended with {self._exit_code()} before it was ready; its log ends:\n{self.tail()}")
 
     def stop(self, seconds: float = 20) -> None:
-        """End the process politely, and by force after `seconds`."""
+        """End the process politely, and with its children by force after `seconds`."""
         if self.running:
             self.resume()
-            self._signal(self._stop_signal)
+            os.kill(self.pid, self._stop_signal)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._wait(seconds)
         self.kill()
@@ -206,26 +213,22 @@ class Server:
     def kill(self) -> None:
         """End the process and its children as a power cut would (SIGKILL)."""
         if self._process is not None:
-            self._signal(signal.SIGKILL)
+            signal_family(self.pid, signal.SIGKILL)
             self._wait(20)
             _reaper.tell(f"-pid {self._process.pid}")
             self._process = None
 
     def pause(self) -> None:
         """Stop the process in its tracks (SIGSTOP): it holds its sockets and answers nothing."""
-        self._signal(signal.SIGSTOP)
+        signal_family(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        self._signal(signal.SIGCONT)
+        signal_family(self.pid, signal.SIGCONT)
 
     def tail(self, lines: int = 15) -> str:
         if not self.log.exists():
             return "(empty)"
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
-
-    def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, number)
 
     def _wait(self, seconds: float) -> None:
         assert self._process is not None

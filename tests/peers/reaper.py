@@ -3,7 +3,7 @@
 A test run can end in ways that run no teardown: SIGKILL, a crash, a closed terminal. This program reads its standard input, one line per
 server or folder, and when the input ends (whoever held the other end is gone) it kills and removes what is still listed.
 
-Lines: `+pid N` and `-pid N` (N leads a process group), `+folder PATH` and `-folder PATH`. Standard library only.
+Lines: `+pid N` and `-pid N`, `+folder PATH` and `-folder PATH`. Standard library only.
 """
 
 from __future__ import annotations
@@ -13,6 +13,28 @@ import os
 import shutil
 import signal
 import sys
+from pathlib import Path
+
+
+def family(pid: int) -> list[int]:
+    """A process and all its descendants, also those that lead sessions of their own (PostgreSQL's do); parents first."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # Fields after the name in brackets, which may hold anything: state, parent, ...
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(stat.parent.name))
+    found = [pid]
+    for member in found:
+        found.extend(children.get(member, ()))
+    return found
+
+
+def signal_family(pid: int, number: int) -> None:
+    """Send a signal to a process and to all its descendants."""
+    for member in family(pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(member, number)
 
 
 def main() -> None:
@@ -26,8 +48,7 @@ def main() -> None:
         else:
             listed.pop(subject, None)
     for pid in pids:
-        with contextlib.suppress(OSError):
-            os.killpg(int(pid), signal.SIGKILL)
+        signal_family(int(pid), signal.SIGKILL)
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
 

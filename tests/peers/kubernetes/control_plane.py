@@ -64,7 +64,7 @@ class KubernetesControlPlane:
         return f"{', '.join(missing)} missing: run `python -m tests.peers.build kubernetes` (minutes)" if missing else None
 
     def __enter__(self) -> Self:
-        self._folder = Folder("kubernetes")
+        self._folder = Folder("kubernetes", in_memory=True)
         self._servers: list[Server] = []
         try:
             self._start()

@@ -188,9 +188,7 @@ def _crashing() -> list[Json]:
 
 
 def _not_pulled() -> list[Json]:
-    waits = (
-        '  imageID: ""\n  restartCount: 0\n  state: {waiting: {reason: %s, message: {{ printf "%s" $item.image | Quote }}}}\n'
-    )
+    waits = '  imageID: ""\n  restartCount: 0\n  state: {waiting: {reason: %s, message: {{ printf "%s" $item.image | Quote }}}}\n'
     refused = "rpc error: code = NotFound desc = failed to pull and unpack image %s: not found"
     first = _status(waits % ("ErrImagePull", refused), ready=False, phase="Pending")
     later = _status(waits % ("ImagePullBackOff", "Back-off pulling image %s"), ready=False, phase="Pending")
