@@ -1,0 +1,154 @@
+"""What people can ask for, the same for the command line, the web and the plan folder.
+
+Each is a function of a store and a clock. Refusals list everything at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from rollout.core.commands import Verb
+from rollout.core.decision import Execution
+from rollout.core.errors import Problem, Refused
+from rollout.core.history import Event, Outcome
+from rollout.core.machine import begin
+from rollout.core.plan import CanaryPlan, Plan
+from rollout.core.policy import Policy
+from rollout.engine.engine import Codec
+from rollout.ports import Clock, PlanRow, RolloutFilter, RolloutRow, Store, Submission
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where people's wishes arrive. `known_*`: names that the configuration has (None: not known here, not checked)."""
+
+    store: Store
+    codec: Codec
+    clock: Clock
+    policy: Policy
+    known_clusters: frozenset[str] | None = None
+    known_backends: frozenset[str] | None = None
+    known_channels: frozenset[str] | None = None
+
+    def check(self, plan: Plan) -> tuple[Problem, ...]:
+        """Say everything that is wrong with a plan under this policy and configuration; empty when nothing is."""
+        return (*self.policy.check(plan), *self._unknown(plan))
+
+    def _unknown(self, plan: Plan) -> Sequence[Problem]:
+        problems: list[Problem] = []
+        for target in plan.targets:
+            if self.known_clusters is not None and target.cluster not in self.known_clusters:
+                problems.append(_missing("cluster", target.cluster, "spec.target.cluster", self.known_clusters))
+        for channel in plan.spec.notify:
+            if self.known_channels is not None and channel not in self.known_channels:
+                problems.append(_missing("channel", channel, "spec.notify", self.known_channels))
+        for signal in plan.signals if isinstance(plan, CanaryPlan) else ():
+            if self.known_backends is not None and signal.backend not in self.known_backends:
+                problems.append(_missing("backend", signal.backend, f"spec.signals ({signal.name})", self.known_backends))
+        return problems
+
+    def submit(
+        self, plan: Plan, source: str, actor: str, *, again: bool = False, follows: str | None = None, relation: str = ""
+    ) -> Submission:
+        """Start a rollout of a plan. The same plan again returns the rollout there is; a busy target is refused."""
+        problems = self.check(plan)
+        if problems:
+            raise Refused(f"plan {plan.name!r} is refused", problems)
+        now = self.clock.now()
+        busy = self._superseded(plan, actor, now)
+        if busy is not None:
+            raise Refused(
+                f"rollout {busy.id} on {busy.target} is superseded and steps back first",
+                (Problem("submit again when it has ended", remedy=f"`rollout submit --wait`, or watch `rollout show {busy.id}`"),),
+            )
+        rollout = self._row(plan, now, follows, relation, attempt=self._attempts(plan))
+        row = PlanRow(plan.name, plan.hash(), plan.kind, plan.canonical(), source, actor, now)
+        submitted = Event(now, "submitted", "preflight", f"{actor} submitted plan {plan.name}", actor)
+        return self.store.submit(row, rollout, events=(submitted,), again=again)
+
+    def _superseded(self, plan: Plan, actor: str, now: datetime) -> RolloutRow | None:
+        """Ask the rollout that this plan supersedes to step back; return it while it has not ended."""
+        name = getattr(plan.spec, "supersede", None)
+        if not name:
+            return None
+        old = self.store.rollout(name)
+        if old is None:
+            raise Refused(f"the plan supersedes {name}, and there is no such rollout")
+        if old.outcome.at_rest:
+            return None
+        by = getattr(plan.spec, "supersede_by", None)
+        if old.step in {"promoting", "watching"} and by is None:
+            raise Refused(
+                f"rollout {old.id} is {old.step}: its stable is partly new already",
+                (Problem("say what becomes of it", key="spec.supersedeBy", remedy="rollback (the old image first) or adopt"),),
+            )
+        waiting = self.store.commands([old.id]).get(old.id, ())
+        if old.step != "retreating" and not any(c.verb is Verb.SUPERSEDE for c in waiting):
+            arguments = (("by", by.value),) if by is not None else ()
+            self.store.command(old.id, Verb.SUPERSEDE, actor, f"by plan {plan.name}", now, arguments)
+        return old
+
+    def _attempts(self, plan: Plan) -> int:
+        return sum(row.plan_hash == plan.hash() for row in self.store.rollouts(RolloutFilter(plan=plan.name, limit=1000)))
+
+    def _row(self, plan: Plan, now: datetime, follows: str | None, relation: str, *, attempt: int) -> RolloutRow:
+        seed = f"{plan.name}/{plan.hash()}/{attempt}/{now.isoformat()}"
+        rollout = f"{plan.name[:40]}-{hashlib.sha256(seed.encode()).hexdigest()[:8]}"
+        execution = Execution(rollout, plan, plan.signals if isinstance(plan, CanaryPlan) else ())
+        target = plan.target
+        return RolloutRow(
+            id=rollout,
+            plan_name=plan.name,
+            plan_hash=plan.hash(),
+            kind=plan.kind,
+            cluster=target.cluster,
+            target=str(target),
+            image=plan.image,
+            outcome=Outcome.ACTIVE,
+            step="preflight",
+            why="submitted",
+            state=self.codec.text(begin(execution, now)),
+            version=1,
+            wake_at=now,
+            created_at=now,
+            updated_at=now,
+            follows=follows or getattr(plan.spec, "follows", None) or getattr(plan.spec, "supersede", None),
+            relation=relation or ("hotfix" if getattr(plan.spec, "follows", None) else ""),
+        )
+
+    def retry(self, rollout: str, actor: str) -> Submission:
+        """Start again from step 1: a new rollout of the same plan, linked to the one that ended."""
+        old = self.find(rollout)
+        if not old.outcome.at_rest:
+            raise Refused(f"rollout {old.id} is still active ({old.step}): abort it first, or wait")
+        stored = self.store.plan(old.plan_name, old.plan_hash)
+        if stored is None:
+            raise Refused(f"the plan of rollout {old.id} is no longer in the database: submit the file again")
+        plan = self.codec.execution(old).plan
+        return self.submit(plan, stored.source, actor, again=True, follows=old.id, relation="retry")
+
+    def command(self, rollout: str, verb: Verb, actor: str, reason: str, arguments: Sequence[tuple[str, str]] = ()) -> RolloutRow:
+        """Record a command for a running rollout; it is consumed within a second where its daemon lives."""
+        row = self.find(rollout)
+        if row.outcome.at_rest:
+            raise Refused(f"rollout {row.id} has ended ({row.outcome.value}): there is nothing to {verb.value}")
+        self.store.command(row.id, verb, actor, reason, self.clock.now(), arguments)
+        return row
+
+    def find(self, rollout: str) -> RolloutRow:
+        """Find a rollout by id, by the beginning of its id, or by its plan's name (the newest). Raises Refused."""
+        row = self.store.rollout(rollout)
+        if row is not None:
+            return row
+        named = self.store.rollouts(RolloutFilter(plan=rollout, limit=1))
+        if named:
+            return named[0]
+        raise Refused(f"there is no rollout or plan {rollout!r}", (Problem("nothing found", remedy="`rollout list --all` shows every one"),))
+
+
+def _missing(what: str, name: str, key: str, known: frozenset[str]) -> Problem:
+    remedy = f"configured: {', '.join(sorted(known))}" if known else f"add the {what} to the daemon's configuration"
+    return Problem(f"no {what} {name!r} is configured", key=key, remedy=remedy)

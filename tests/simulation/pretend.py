@@ -1,0 +1,102 @@
+"""The Cluster port played straight on the sandbox's world: no HTTP, no thread, virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from rollout.adapters import kubernetes_patch as patches
+from rollout.adapters import kubernetes_slim as slim
+from rollout.adapters.kubernetes_memory import KINDS, NamespaceMemory
+from rollout.core.cohorts import TargetView
+from rollout.core.effects import PatchDeployment, PostEvent
+from rollout.core.signals import Unreachable
+from rollout.core.target import Target
+from rollout.ports import Check, Conflict, Rejected
+from rollout.sandbox.kube_objects import ApiError
+from rollout.sandbox.storage import Change
+from rollout.sandbox.world import World
+
+START = datetime.fromisoformat("2026-11-22T08:00:00+00:00")
+
+
+class WorldClock:
+    """The world's time is the daemon's time. `skew` moves the wall clock alone."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.skew = timedelta()
+
+    def now(self) -> datetime:
+        return self._world.now + self.skew
+
+    def monotonic(self) -> float:
+        return (self._world.now - START).total_seconds()
+
+
+class WorldCluster:
+    """Sees the world through the same slim objects and memory as the real adapter."""
+
+    def __init__(self, world: World, name: str = "default") -> None:
+        self.world = world
+        self._name = name
+        self._memory: dict[str, NamespaceMemory] = {}
+        self._listeners: list[Callable[[str, str], None]] = []
+        self.unseen = ""
+        world.observers.append(self._observe)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def follow(self, namespace: str) -> None:
+        if namespace not in self._memory:
+            memory = self._memory[namespace] = NamespaceMemory()
+            for kind in KINDS:
+                memory.replace(kind, self.world.objects(kind, namespace))
+
+    def subscribe(self, changed: Callable[[str, str], None]) -> None:
+        self._listeners.append(changed)
+
+    def _observe(self, change: Change) -> None:
+        if change.resource in KINDS and change.namespace in self._memory:
+            document = change.new if change.new is not None else change.old
+            touched = self._memory[change.namespace].change(change.resource, change.type.value, document)
+            for listener in self._listeners:
+                for deployment in sorted(touched):
+                    listener(change.namespace, deployment)
+
+    def view(self, target: Target) -> TargetView | Unreachable:
+        if self.unseen:
+            return Unreachable(self.unseen)
+        self.follow(target.namespace)
+        return self._memory[target.namespace].view(target, self.world.now)
+
+    def look(self, target: Target, *, timeout: timedelta) -> TargetView:
+        view = self.view(target)
+        assert isinstance(view, TargetView)
+        return view
+
+    def apply(self, patch: PatchDeployment, *, timeout: timedelta) -> None:
+        document = self.world.find("deployments", patch.namespace, patch.name)
+        if document is None:
+            raise Rejected(self._name, f"no Deployment {patch.namespace}/{patch.name}", code=404)
+        try:
+            if patch.if_fields:
+                shape = patches.layout(slim.deployment(document), patch.container)
+                body: object = patches.json_patch(patch, shape)
+                content_type = patches.JSON_PATCH
+            else:
+                body, content_type = patches.merge_patch(patch), patches.STRATEGIC
+            self.world.patch("deployments", patch.namespace, patch.name, body, content_type=content_type, manager="rollout")
+        except ApiError as error:
+            raise Conflict(self._name, str(error), code=409) from None
+
+    def post_event(self, event: PostEvent, *, timeout: timedelta) -> None:
+        return
+
+    def preflight(self, target: Target, image: str) -> Sequence[Check]:
+        return ()
+
+    def close(self) -> None:
+        return
