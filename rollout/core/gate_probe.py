@@ -72,7 +72,8 @@ def passage(result: ProbeResult, config: GateConfig) -> Passage:
     if not result.status:
         return Passage.UNREACHABLE
     words = _words(result.body)
-    if result.status == config.response_code and words.get("message") == config.message:
+    told = result.vantage.method == "HEAD" or words.get("message") == config.message  # an answer to HEAD has no body
+    if result.status == config.response_code and told:
         return Passage.BLOCKED
     if result.status == 401 and config.plugin == CONSUMER_RESTRICTION and _unknown(words):  # noqa: PLR2004 - unauthorized
         return Passage.BLOCKED

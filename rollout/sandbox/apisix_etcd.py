@@ -41,7 +41,9 @@ class Etcd:
         self._committing.set()
         self.down = False
         self.before_commit: list[Callable[[], None]] = []
-        """Called once each, between the read and the write of the next PATCH; whoever writes there wins the race."""
+        """Called one a PATCH, between its read and its write; whoever writes there wins the race."""
+        self.before_read: list[Callable[[], None]] = []
+        """Called one a read of a single object, before it."""
 
     @property
     def revision(self) -> int:
@@ -64,6 +66,8 @@ class Etcd:
 
     def read(self, resource: str, ident: str) -> Entry | None:
         """Read one object. Raises EtcdError."""
+        if self.before_read:
+            self.before_read.pop(0)()
         self._reachable()
         with self._lock:
             return self._living(resource, ident)
@@ -82,9 +86,8 @@ class Etcd:
 
     def write(self, resource: str, ident: str, value: Json, *, seen: int | None = None, expires: float = 0.0) -> Entry:
         """Store a copy; with `seen` only if the object still has that revision. Raises EtcdError."""
-        if seen is not None:
-            while self.before_commit:
-                self.before_commit.pop(0)()
+        if seen is not None and self.before_commit:
+            self.before_commit.pop(0)()
         self._committing.wait()
         self._reachable()
         with self._lock:
