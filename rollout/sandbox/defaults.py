@@ -106,9 +106,7 @@ def _deployment_causes(spec: Json, old: Json | None) -> list[tuple[str, str]]:
     if not selector:
         causes.append(("spec.selector", "Required value"))
     elif not selects(selector, labels):
-        causes.append(
-            ("spec.template.metadata.labels", f"Invalid value: {labels}: `selector` does not match template `labels`")
-        )
+        causes.append(("spec.template.metadata.labels", f"Invalid value: {labels}: `selector` does not match template `labels`"))
     if old is not None and old["spec"]["selector"] != spec.get("selector"):
         causes.append(("spec.selector", f"Invalid value: {spec.get('selector')}: field is immutable"))
     return causes

@@ -150,9 +150,7 @@ class Deployments:
         active = [rs for rs in sets if rs["spec"]["replicas"] > 0]
         if len(active) <= 1:
             only = active[0] if active else newest
-            if only is not None and (
-                only["spec"]["replicas"] != wanted or only["metadata"]["annotations"][DESIRED] != str(wanted)
-            ):
+            if only is not None and (only["spec"]["replicas"] != wanted or only["metadata"]["annotations"][DESIRED] != str(wanted)):
                 self._resize(deployment, only, wanted)
             return
         if newest is not None and newest["status"].get("availableReplicas", 0) == newest["spec"]["replicas"] == wanted:

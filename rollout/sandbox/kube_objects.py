@@ -47,6 +47,10 @@ KINDS: tuple[Kind, ...] = (
     Kind("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", short=("hpa",), subresources=("status",)),
     Kind("batch", "v1", "jobs", "Job", subresources=("status",)),
     Kind("batch", "v1", "cronjobs", "CronJob", short=("cj",), subresources=("status",)),
+    Kind("", "v1", "resourcequotas", "ResourceQuota", short=("quota",)),
+    Kind("", "v1", "limitranges", "LimitRange"),
+    Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", short=("pvc",)),
+    Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", short=("pdb",)),
     Kind("coordination.k8s.io", "v1", "leases", "Lease"),
     Kind("apisix.apache.org", "v2", "apisixroutes", "ApisixRoute", short=("ar",)),
 )

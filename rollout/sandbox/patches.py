@@ -112,9 +112,7 @@ def _operate(document: Any, operation: Json) -> Any:  # noqa: ANN401 - JSON is r
                 raise _unprocessable(f"testing value {operation['path']} failed")
         case "add" | "replace":
             if op == "replace" and not _look(document, path)[1]:
-                raise _unprocessable(
-                    f"replace operation does not apply: doc is missing key: {operation['path']}: missing value"
-                )
+                raise _unprocessable(f"replace operation does not apply: doc is missing key: {operation['path']}: missing value")
             return _set(document, path, copied(operation.get("value")), insert=op == "add")
         case "remove":
             return _remove(document, path, str(operation["path"]))

@@ -120,13 +120,11 @@ class World:
                 self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}, manager=manager)
             self.create(manifest, manager=manager)
 
-    def create(self, obj: Json, *, manager: str = "kubectl-create", namespace: str = "") -> Json:
-        """Create an object. Raises ApiError 400, 404 (namespace), 409, 422."""
+    def create(self, obj: Json, *, manager: str = "kubectl-create", namespace: str = "", dry_run: bool = False) -> Json:
+        """Create an object; a dry run only says what it would be. Raises ApiError 400, 404 (namespace), 409, 422."""
         kind = BY_KIND.get(str(obj.get("kind")))
         if kind is None:
-            raise ApiError(
-                400, "BadRequest", f'no kind "{obj.get("kind")}" is registered for version "{obj.get("apiVersion")}"'
-            )
+            raise ApiError(400, "BadRequest", f'no kind "{obj.get("kind")}" is registered for version "{obj.get("apiVersion")}"')
         obj = copied(obj)
         metadata = obj.setdefault("metadata", {})
         if kind.namespaced:
@@ -139,12 +137,13 @@ class World:
         metadata |= {"generation": 1} if kind.plural in _GENERATIONS else {}
         obj = completed(kind.plural, {"apiVersion": kind.api_version, "kind": kind.kind, **obj})
         check(kind.plural, obj, None)
-        return self.storage.add(kind.plural, with_owners(None, obj, manager, self.now), manager, self.now)
+        obj = with_owners(None, obj, manager, self.now)
+        return obj if dry_run else self.storage.add(kind.plural, obj, manager, self.now)
 
-    def replace(self, resource: str, obj: Json, *, manager: str, subresource: str = "") -> Json:
+    def replace(self, resource: str, obj: Json, *, manager: str, subresource: str = "", dry_run: bool = False) -> Json:
         """PUT. With `metadata.resourceVersion` only onto exactly that version. Raises ApiError 404, 409, 422."""
         old = self.get(resource, namespace_of(obj), name_of(obj))
-        return self._write(resource, old, copied(obj), manager, subresource)
+        return self._write(resource, old, copied(obj), manager, subresource, dry_run=dry_run)
 
     def patch(
         self,
@@ -156,13 +155,19 @@ class World:
         content_type: str = STRATEGIC_PATCH,
         manager: str = "kubectl-patch",
         subresource: str = "",
+        dry_run: bool = False,
     ) -> Json:
         """PATCH in one of three languages (patches.py). Raises ApiError 400, 404, 409 (resourceVersion), 415, 422."""
         old = self.get(resource, namespace, name)
-        return self._write(resource, old, apply_patch(old, patch, content_type), manager, subresource)
+        return self._write(resource, old, apply_patch(old, patch, content_type), manager, subresource, dry_run=dry_run)
 
-    def delete(self, resource: str, namespace: str, name: str, *, manager: str, grace_seconds: float | None = None,
-               orphan: bool = False) -> Json:  # fmt: skip
+    def patched(self, obj: Json, patch: Any, content_type: str) -> Json:  # noqa: ANN401 - JSON as received
+        """Say what a patch would make of an object, storing nothing. Raises ApiError 400, 415, 422."""
+        return apply_patch(obj, patch, content_type)
+
+    def delete(
+        self, resource: str, namespace: str, name: str, *, manager: str, grace_seconds: float | None = None, orphan: bool = False
+    ) -> Json:
         """DELETE; what it owns goes too (in the background) unless orphaned. Raises ApiError 404."""
         obj = self.get(resource, namespace, name)
         if resource == "pods":
@@ -176,7 +181,7 @@ class World:
                     self.delete(kind, namespace_of(child), name_of(child), manager=CONTROLLER)
         return gone
 
-    def _write(self, resource: str, old: Json, new: Json, manager: str, subresource: str) -> Json:
+    def _write(self, resource: str, old: Json, new: Json, manager: str, subresource: str, *, dry_run: bool = False) -> Json:
         asked = new["metadata"].get("resourceVersion")
         if asked and asked != old["metadata"]["resourceVersion"]:
             raise conflict(BY_PLURAL[resource].plural, name_of(old))
@@ -196,7 +201,7 @@ class World:
             new = with_metadata(new, generation=old["metadata"].get("generation", 1) + step)
         if subresource != "status":
             new = with_owners(old, new, manager, self.now, subresource)
-        return self.storage.replace(resource, new, manager, self.now)
+        return new if dry_run else self.storage.replace(resource, new, manager, self.now)
 
     def scale_of(self, resource: str, namespace: str, name: str) -> Json:
         """Read the `scale` subresource (autoscaling/v1 Scale)."""
