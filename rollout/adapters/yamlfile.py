@@ -179,9 +179,7 @@ def _syntax(file: YamlFile, error: yaml.MarkedYAMLError) -> Problem:
     problem = re.sub(r"\s+", " ", error.problem or "this is not YAML")
     context = f" {error.context}" if error.context else ""
     began = error.context_mark
-    since = (
-        f" that began in line {began.line + 1}" if began is not None and mark is not None and began.line != mark.line else ""
-    )
+    since = f" that began in line {began.line + 1}" if began is not None and mark is not None and began.line != mark.line else ""
     remedy = "indentation, a missing quote or a missing colon, here or in the line above"
     if "'\\t'" in problem or "\t" in problem:
         remedy = "indent with spaces, not with tabs"
@@ -239,7 +237,7 @@ class _Reader:
             self._stop(f"the nesting is deeper than {DEEPEST}", "is this the right file?")
         if isinstance(event, yaml.ScalarEvent):
             self._check_characters(event.value, path)
-            return _scalar(event.value) if event.style is None else event.value
+            return scalar(event.value) if event.style is None else event.value
         if isinstance(event, yaml.SequenceStartEvent):
             return self._list(events, path)
         return self._map(events, path)
@@ -279,7 +277,8 @@ class _Reader:
             self.problems.append(self.file.at(*self.place, message, "take it out", dotted(path)))
 
 
-def _scalar(text: str) -> Any:  # noqa: ANN401 - null, a truth value, a number or a text
+def scalar(text: str) -> Any:  # noqa: ANN401 - null, a truth value, a number or a text
+    """Give a plain (unquoted) scalar its value by the rules of this module."""
     if text in _NULL:
         return None
     if text in _TRUE or text in _FALSE:

@@ -29,7 +29,7 @@ def check_document(document: object) -> tuple[Plan | None, tuple[Located, ...]]:
         return None, found
     model = KINDS[document["kind"]]
     try:
-        return model.model_validate(document), ()
+        return model.model_validate(document, by_alias=True, by_name=False), ()
     except ValidationError as error:
         return None, explain(error, model, document)
 

@@ -68,12 +68,6 @@ class Policy(Part):
         """A cap of nothing would refuse every canary."""
         if not self.maximum_initial_share:
             yield Contradiction("maximumInitialShare", "0% refuses every canary")
-        if self.maximum_initial_share > self.maximum_share:
-            yield Contradiction(
-                "maximumInitialShare",
-                f"is more than maximumShare ({format_share(self.maximum_share)})",
-                "lower the one or raise the other",
-            )
 
     def check(self, plan: Plan) -> tuple[Problem, ...]:
         """Say where the plan is laxer than this policy allows, with the floor or cap named; empty when nowhere."""

@@ -1,0 +1,193 @@
+"""The daemon's configuration: one YAML file, overridden by the environment, parsed once and completely.
+
+Unknown keys are refused with a suggestion, in the file's own terms: the place of each value is known to the end. Secrets come
+from files (`passwordFile`, `urlFile`, ...), from environment variables (`passwordEnv`, ...) or stand in the file, and are
+SecretStr from then on. What stands under `ROLLOUT_`, with `__` between levels, wins over the file: `ROLLOUT_HTTP__PORT=9090`,
+`ROLLOUT_DATABASE=sqlite:///rollout.db`, `ROLLOUT_POLICY__MINIMUM_SOAK=12h`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
+
+from rollout.core.history import NoticeKind
+from rollout.core.plan_base import Contradiction, Part
+from rollout.core.policy import Policy
+from rollout.core.quantities import Duration, Label, Line, LongDuration, Whole, as_text, seen, wrong
+from rollout.settings_entries import Entry
+
+__all__ = ["Channel", "ClusterEntry", "Database", "Entry", "Http", "Log", "Plans", "Retention", "Settings", "Timing", "Token"]
+
+
+def _file_path(value: object) -> object:
+    text = as_text(value)
+    if isinstance(text, str) and (not text or "\0" in text):
+        raise wrong(f"{seen(text)} is not a path")
+    return text
+
+
+FilePath = Annotated[Path, BeforeValidator(_file_path)]
+
+
+def _secret_of(value: SecretStr | None, file: Path | None, key: str) -> SecretStr | None:
+    """Give a secret that stands in the file or in a file of its own. Raises the worded error when that cannot be read."""
+    if value is not None or file is None:
+        return value
+    try:
+        return SecretStr(file.read_text(encoding="utf-8").strip())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise wrong(f"{file} cannot be read: {reason}", "", key) from None
+
+
+class Database(Part):
+    """Where rollouts are kept: SQLite for one daemon, PostgreSQL for several. The URL may hold a password."""
+
+    url: SecretStr | None = None
+    url_file: FilePath | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_url(cls, value: Any) -> Any:  # noqa: ANN401 - whatever the file holds
+        return {"url": value} if isinstance(value, str) else value
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """One place."""
+        if self.url is not None and self.url_file is not None:
+            yield Contradiction("urlFile", "goes not together with url")
+        _secret_of(self.url, self.url_file, "urlFile")
+
+    @property
+    def address(self) -> str:
+        """The URL, secret included: for the store and nobody else."""
+        secret = _secret_of(self.url, self.url_file, "urlFile")
+        return secret.get_secret_value() if secret is not None else "sqlite:///rollout.db"
+
+
+class Token(Part):
+    """Who may do what over HTTP. `viewer` reads; `operator` also commands; `webhook` only pushes alarms."""
+
+    name: Label
+    role: Literal["viewer", "operator", "webhook"] = "viewer"
+    token: SecretStr | None = None
+    token_file: FilePath | None = None
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """One secret, long enough not to be guessed."""
+        if (self.token is None) == (self.token_file is None):
+            yield Contradiction("", "either token or tokenFile is expected")
+            return
+        if len(self.secret.get_secret_value()) < _SHORTEST_TOKEN:
+            key = "token" if self.token is not None else "tokenFile"
+            yield Contradiction(key, f"the token is shorter than {_SHORTEST_TOKEN} characters", "openssl rand -hex 24")
+
+    @property
+    def secret(self) -> SecretStr:
+        """The token."""
+        return _secret_of(self.token, self.token_file, "tokenFile") or SecretStr("")
+
+
+_SHORTEST_TOKEN = 16
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class Http(Part):
+    """API, dashboard, webhooks, /metrics, /healthz and /readyz. Loopback unless told otherwise."""
+
+    host: Line = "127.0.0.1"
+    port: Annotated[Whole, Field(ge=0, le=65_535)] = 8080
+    public_url: Annotated[Line, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s?#]*)?$")] | None = None
+    """How people reach it: for links in notices."""
+    tokens: Annotated[tuple[Token, ...], Field(max_length=200)] = ()
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Names are who did it, in history."""
+        yield from repeated("tokens", [token.name for token in self.tokens])
+        if self.host not in _LOOPBACK and not self.tokens:
+            yield Contradiction("host", f"{seen(self.host)} is open to others, and no token is required of them",
+                                "add http.tokens, or listen on 127.0.0.1")  # fmt: skip
+
+
+class ClusterEntry(Entry):
+    """One Kubernetes API."""
+
+    type: Line = "kubernetes"
+
+
+class Channel(Entry):
+    """One chat or webhook. `events`: which kinds of notice it gets; empty: all."""
+
+    events: tuple[NoticeKind, ...] = ()
+
+
+class Plans(Part):
+    """A folder whose plan files are submitted when they appear or change."""
+
+    folder: FilePath | None = None
+    every: Duration = timedelta(seconds=5)
+    jobs: FilePath | None = None
+    """Where the templates of offline plans' Jobs are; default: those that come with rollout."""
+
+
+class Log(Part):
+    """One line per tick that changed something. `auto`: console on a terminal, JSON elsewhere."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class Timing(Part):
+    """How closely rollouts are looked at, and how often the periodic work is done."""
+
+    look_every: Duration = timedelta(seconds=60)
+    """The longest time between two looks at an active rollout."""
+    longest_gap: Duration = timedelta(seconds=150)
+    """A longer time between two looks is not credited."""
+    save_every: Duration = timedelta(minutes=5)
+    """Credited time is stored at least this often."""
+    lease: Duration = timedelta(seconds=15)
+    """How long a daemon that fell silent keeps its rollouts."""
+    ask_every: Duration = timedelta(seconds=5)
+    """How often backends are asked what is due."""
+    outbox_every: Duration = timedelta(seconds=1)
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """A gap that is shorter than the time between looks would never credit anything."""
+        if self.longest_gap <= self.look_every:
+            yield Contradiction("longestGap", "is not longer than lookEvery, so that no time would be credited")
+
+
+class Retention(Part):
+    """How long rollouts that ended are kept, with their history and evidence."""
+
+    keep: LongDuration = timedelta(days=365)
+    every: Duration = timedelta(hours=6)
+
+
+def repeated(key: str, names: list[str]) -> Iterator[Contradiction]:
+    """Complain about names that are given twice."""
+    for name, times in Counter(names).items():
+        if times > 1:
+            yield Contradiction(key, f"{times} entries are called {name!r}", "give each a name of its own")
+
+
+class Settings(Part):
+    """Everything that a daemon is told. Made by `settings_file.load_settings`; names of entries are what plans refer to."""
+
+    database: Database = Database()
+    http: Http = Http()
+    clusters: Annotated[tuple[ClusterEntry, ...], Field(min_length=1, max_length=50)] = (ClusterEntry(name="default"),)
+    backends: Annotated[tuple[Entry, ...], Field(max_length=200)] = ()
+    gateways: Annotated[tuple[Entry, ...], Field(max_length=50)] = ()
+    channels: Annotated[tuple[Channel, ...], Field(max_length=100)] = ()
+    policy: Policy = Policy()
+    plans: Plans = Plans()
+    log: Log = Log()
+    timing: Timing = Timing()
+    retention: Retention = Retention()
