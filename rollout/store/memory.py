@@ -208,7 +208,7 @@ class MemoryStore:
 
     def prune(self, before: datetime) -> Mapping[str, int]:
         """Delete what ended before this; the newest rollout of each plan stays, without history."""
-        deleted: Counter[str] = Counter(rollout=0)
+        deleted: Counter[str] = Counter(rollout=0, event=0)
         with self._open() as rows:
             newest: dict[tuple[str, str], RolloutRow] = {}
             for row in sorted(rows.rollouts.values(), key=lambda r: (r.created_at, r.id)):

@@ -3,7 +3,8 @@
 A server that is stopped (SIGSTOP, a frozen virtual machine, a hung disk) keeps its connections open and says nothing; TCP goes
 on acknowledging, so no timeout of TCP or of the server helps. psycopg waits for the socket in slices of 0.1 s;
 `BoundedConnection` counts the empty slices of one call and closes the connection when patience is over. What the server itself
-can bound, it bounds: `statement_timeout`, `lock_timeout`, and `idle_in_transaction_session_timeout`, which frees the locks of a daemon that sleeps.
+can bound, it bounds: `statement_timeout`, `lock_timeout`, and `idle_in_transaction_session_timeout`, which frees the locks of
+a daemon that sleeps.
 """
 
 from __future__ import annotations
@@ -158,12 +159,12 @@ class Listener:
     def _listen(self, connection: BoundedConnection) -> None:
         quiet = 0
         while not self._stop.is_set():
+            quiet += 1
             connection.unbounded = True
-            heard = {notify.payload for notify in connection.notifies(timeout=LISTEN_SLICE)}
+            for notify in connection.notifies(timeout=LISTEN_SLICE):
+                quiet = 0
+                self._changed(notify.payload)
             connection.unbounded = False
-            for payload in sorted(heard):
-                self._changed(payload)
-            quiet = 0 if heard else quiet + 1
             if quiet >= PROOF_OF_LIFE:
                 quiet = 0
                 _patience.left = self._patience

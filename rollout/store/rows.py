@@ -94,9 +94,7 @@ def unknown(rollout: str) -> Refused:
 
 def resting(rollout: str, outcome: str, verb: Verb) -> Refused:
     """Refuse a command to a rollout that has ended."""
-    return Refused(
-        f"rollout {rollout} has ended ({outcome}): there is nothing left to {verb.value}", (Problem("it has ended"),)
-    )
+    return Refused(f"rollout {rollout} has ended ({outcome}): there is nothing left to {verb.value}", (Problem("it has ended"),))
 
 
 def ambiguous(prefix: str, ids: list[str]) -> Refused:

@@ -201,7 +201,7 @@ class SqlStore:
 
     def prune(self, before: datetime) -> Mapping[str, int]:
         """Delete what ended before this, a few at a time; the newest rollout of each plan stays, without history."""
-        deleted: Counter[str] = Counter(rollout=0)
+        deleted: Counter[str] = Counter(rollout=0, event=0)
         while some := self._database.write(lambda c: sql_rollouts.prune_some(c, before)):
             deleted.update(some)
         deleted["daemon"] = self._database.write(lambda c: sql_rollouts.prune_daemons(c, before))

@@ -46,9 +46,7 @@ def waiting(connection: Connection, rollouts: Sequence[str] | None) -> Mapping[s
     """Read what waits. One of a newer version is left, and logged: it waits for a daemon that knows it."""
     chosen = sa.select(t.command).where(t.command.c.consumed_at.is_(None)).order_by(t.command.c.id)
     if rollouts is None:
-        chosen = chosen.join(t.rollout, t.rollout.c.id == t.command.c.rollout).where(
-            t.rollout.c.outcome == Outcome.ACTIVE.value
-        )
+        chosen = chosen.join(t.rollout, t.rollout.c.id == t.command.c.rollout).where(t.rollout.c.outcome == Outcome.ACTIVE.value)
     wanted = None if rollouts is None else set(rollouts)
     found: dict[str, list[Command]] = defaultdict(list)
     for row in connection.execute(chosen):

@@ -24,17 +24,17 @@ def commit(connection: Connection, daemon: str, now: datetime, transitions: Sequ
     if not accepted:
         return frozenset()
     connection.execute(
-        sa.update(t.rollout).where(t.rollout.c.id == sa.bindparam("key"), t.rollout.c.version == sa.bindparam("seen")),
+        sa.update(t.rollout).where(t.rollout.c.id == sa.bindparam("this"), t.rollout.c.version == sa.bindparam("seen")),
         [_columns(transition, daemon) for transition in accepted],
     )
     write_events(connection, [(transition.rollout, event) for transition in accepted for event in transition.events])
     write_notices(connection, accepted)
-    consumed = [{"key": id_, "to": transition.rollout, "consumed_at": transition.at}
+    consumed = [{"this": id_, "to": transition.rollout, "consumed_at": transition.at}
                 for transition in accepted for id_ in transition.consumed]  # fmt: skip
     if consumed:
         c = t.command.c
         connection.execute(
-            sa.update(t.command).where(c.id == sa.bindparam("key"), c.rollout == sa.bindparam("to"), c.consumed_at.is_(None)),
+            sa.update(t.command).where(c.id == sa.bindparam("this"), c.rollout == sa.bindparam("to"), c.consumed_at.is_(None)),
             consumed,
         )
     return frozenset(transition.rollout for transition in accepted)
@@ -65,7 +65,7 @@ def _still_ours(connection: Connection, daemon: str, transitions: Sequence[Trans
 def _columns(transition: Transition, daemon: str) -> dict[str, object]:
     rest = transition.outcome.at_rest
     return {
-        "key": transition.rollout,
+        "this": transition.rollout,
         "seen": transition.seen_version,
         "version": transition.seen_version + 1,
         "state": transition.state,

@@ -26,9 +26,7 @@ def claim(connection: Connection, daemon: str, now: datetime, *, limit: int, lea
     """Take what no living daemon owns, longest due first. A daemon whose own lease ran out gets nothing: it renews first."""
     if not _hold(connection, daemon, now, lease, about=""):
         return []
-    dead = connection.scalars(
-        sa.select(t.daemon.c.id).where(t.daemon.c.lease_until <= now).with_for_update(skip_locked=True)
-    ).all()
+    dead = connection.scalars(sa.select(t.daemon.c.id).where(t.daemon.c.lease_until <= now).with_for_update(skip_locked=True)).all()
     nobody = ~sa.exists().where(t.daemon.c.id == t.rollout.c.owner)
     ids = connection.scalars(
         sa.select(t.rollout.c.id)

@@ -84,9 +84,9 @@ def take(connection: Connection, now: datetime, clock: datetime, who: str, limit
         except Undecodable as error:
             log.warning("notice-left", rollout=row.rollout, notice=row.id, why=str(error))
     # Written only when half of the hold is over, so that asking every second does not write every second.
-    stale = [{"key": row.id} for row, _ in taken if row.held_by != who or row.held_until < clock + HOLD / 2]
+    stale = [{"this": row.id} for row, _ in taken if row.held_by != who or row.held_until < clock + HOLD / 2]
     if stale:
-        held = sa.update(t.notice).where(t.notice.c.id == sa.bindparam("key")).values(held_by=who, held_until=clock + HOLD)
+        held = sa.update(t.notice).where(t.notice.c.id == sa.bindparam("this")).values(held_by=who, held_until=clock + HOLD)
         connection.execute(held, stale)
     return [owed for _, owed in taken]
 
