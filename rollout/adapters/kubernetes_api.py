@@ -227,7 +227,7 @@ class Connection:
         wanted = configuration(settings)
         wanted.connection_pool_maxsize = sockets
         self._client = ApiClient(wanted)
-        self._client.user_agent = f"rollout ({settings.field_manager})"
+        self._client.user_agent = settings.field_manager
         self._used = clock.monotonic()
         place = urlsplit(wanted.host)
         self.server = f"{place.scheme}://{place.hostname}" + (f":{place.port}" if place.port else "")
