@@ -38,17 +38,19 @@ class Desk:
         return (*self.policy.check(plan), *self._unknown(plan))
 
     def _unknown(self, plan: Plan) -> Sequence[Problem]:
-        problems: list[Problem] = []
-        for target in plan.targets:
-            if self.known_clusters is not None and target.cluster not in self.known_clusters:
-                problems.append(_missing("cluster", target.cluster, "spec.target.cluster", self.known_clusters))
-        for channel in plan.spec.notify:
-            if self.known_channels is not None and channel not in self.known_channels:
-                problems.append(_missing("channel", channel, "spec.notify", self.known_channels))
-        for signal in plan.signals if isinstance(plan, CanaryPlan) else ():
-            if self.known_backends is not None and signal.backend not in self.known_backends:
-                problems.append(_missing("backend", signal.backend, f"spec.signals ({signal.name})", self.known_backends))
-        return problems
+        signals = plan.signals if isinstance(plan, CanaryPlan) else ()
+        asked = (
+            ("cluster", self.known_clusters, [("spec.target.cluster", target.cluster) for target in plan.targets]),
+            ("channel", self.known_channels, [("spec.notify", channel) for channel in plan.spec.notify]),
+            ("backend", self.known_backends, [(f"spec.signals ({signal.name})", signal.backend) for signal in signals]),
+        )
+        return [
+            _missing(what, name, key, known)
+            for what, known, names in asked
+            if known is not None
+            for key, name in names
+            if name not in known
+        ]
 
     def submit(
         self, plan: Plan, source: str, actor: str, *, again: bool = False, follows: str | None = None, relation: str = ""
@@ -146,7 +148,9 @@ class Desk:
         named = self.store.rollouts(RolloutFilter(plan=rollout, limit=1))
         if named:
             return named[0]
-        raise Refused(f"there is no rollout or plan {rollout!r}", (Problem("nothing found", remedy="`rollout list --all` shows every one"),))
+        raise Refused(
+            f"there is no rollout or plan {rollout!r}", (Problem("nothing found", remedy="`rollout list --all` shows every one"),)
+        )
 
 
 def _missing(what: str, name: str, key: str, known: frozenset[str]) -> Problem:

@@ -1,0 +1,181 @@
+"""The only place that knows concrete classes: from settings to a daemon that can be started."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import TracebackType
+from typing import Self, TypeVar
+
+from pydantic import BaseModel
+
+from rollout.adapters.alertmanager import AlertmanagerSettings, AlertmanagerSource
+from rollout.adapters.apisix_admin import ApisixSettings
+from rollout.adapters.chatbots import ChatbotNotifier, ChatbotSettings
+from rollout.adapters.clock import SystemClock
+from rollout.adapters.elasticsearch import ElasticsearchSettings, ElasticsearchSource
+from rollout.adapters.kubernetes import ClusterSettings, KubernetesCluster
+from rollout.adapters.prometheus import PrometheusSettings, PrometheusSource
+from rollout.adapters.skywalking import SkyWalkingSettings, SkyWalkingSource
+from rollout.adapters.slack import SlackNotifier, SlackSettings
+from rollout.core.decision import Timing
+from rollout.core.errors import Refused
+from rollout.engine.daemon import Daemon, Periods
+from rollout.engine.engine import Engine, Setup
+from rollout.engine.outbox import Outbox
+from rollout.engine.preflight import Preflight
+from rollout.engine.tasks import Performer
+from rollout.engine.upkeep import Upkeep
+from rollout.engine.usecases import Desk
+from rollout.engine.workers import Threads
+from rollout.ports import Clock, Cluster, Notifier, SignalSource, Store
+from rollout.settings import Settings
+from rollout.settings_entries import Entry, Models
+from rollout.store.sql import open_store
+from rollout.store.reading import StoredCodec
+
+M = TypeVar("M")
+
+SourceMaker = Callable[[Entry, Clock], SignalSource]
+NotifierMaker = Callable[[Entry, Clock], Notifier]
+
+SOURCES: Mapping[str, tuple[type[BaseModel], SourceMaker]] = {
+    "prometheus": (PrometheusSettings, lambda e, c: PrometheusSource(e.name, e.build(PrometheusSettings), c)),
+    "skywalking": (SkyWalkingSettings, lambda e, c: SkyWalkingSource(e.name, e.build(SkyWalkingSettings), c)),
+    "elasticsearch": (ElasticsearchSettings, lambda e, c: ElasticsearchSource(e.name, e.build(ElasticsearchSettings), c)),
+    "alertmanager": (AlertmanagerSettings, lambda e, c: AlertmanagerSource(e.name, e.build(AlertmanagerSettings), c)),
+}
+"""Kinds of backend. A new one is its file in adapters/ and a line here."""
+
+
+def _slack(entry: Entry, clock: Clock) -> Notifier:
+    return SlackNotifier(entry.name, entry.build(SlackSettings), clock)
+
+
+def _chatbot(entry: Entry, clock: Clock) -> Notifier:
+    return ChatbotNotifier(entry.name, entry.build(ChatbotSettings), clock)
+
+
+NOTIFIERS: Mapping[str, tuple[type[BaseModel], NotifierMaker]] = {
+    **dict.fromkeys(("slack", "mattermost", "rocketchat"), (SlackSettings, _slack)),
+    **dict.fromkeys(("dingtalk", "wecom", "feishu"), (ChatbotSettings, _chatbot)),
+}
+"""Kinds of channel, as SOURCES."""
+
+MODELS: Models = {
+    "clusters": {"kubernetes": ClusterSettings},
+    "backends": {name: model for name, (model, _) in SOURCES.items()},
+    "channels": {name: model for name, (model, _) in NOTIFIERS.items()},
+    "gateways": {"apisix": ApisixSettings},
+}
+
+
+def daemon_name() -> str:
+    """Name this process for the lease: host and pid, so that a second one on the same host is another."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+@dataclass(slots=True)
+class Parts:
+    """Everything that one process has open. Use it as a context manager: leaving it closes what was opened, in order."""
+
+    settings: Settings
+    clock: Clock
+    store: Store
+    codec: StoredCodec
+    desk: Desk
+    clusters: dict[str, Cluster] = field(default_factory=dict)
+    sources: dict[str, SignalSource] = field(default_factory=dict)
+    notifiers: dict[str, Notifier] = field(default_factory=dict)
+    _open: ExitStack = field(default_factory=ExitStack)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give everything back."""
+        self._open.close()
+
+
+def open_parts(settings: Settings, *, clock: Clock | None = None, database: str | None = None, outside: bool = True) -> Parts:
+    """Open the store, and with `outside` the clusters, backends and channels. Raises Refused or Unavailable with remedies."""
+    clock = clock or SystemClock()
+    stack = ExitStack()
+    with stack:
+        store = open_store(database or settings.database.address, clock=clock)
+        stack.callback(store.close)
+        codec = StoredCodec(store)
+        desk = Desk(
+            store,
+            codec,
+            clock,
+            settings.policy,
+            known_clusters=frozenset(entry.name for entry in settings.clusters),
+            known_backends=frozenset(entry.name for entry in settings.backends),
+            known_channels=frozenset(entry.name for entry in settings.channels),
+        )
+        parts = Parts(settings, clock, store, codec, desk)
+        if outside:
+            _open_outside(parts, stack)
+        parts._open = stack.pop_all()  # noqa: SLF001 - made here, and handed over to it
+    return parts
+
+
+def _open_outside(parts: Parts, stack: ExitStack) -> None:
+    settings, clock = parts.settings, parts.clock
+    for one in settings.clusters:
+        cluster = KubernetesCluster(one.build(ClusterSettings), clock)
+        parts.clusters[one.name] = cluster
+        stack.callback(cluster.close)
+    for entry in settings.backends:
+        source = _maker(SOURCES, entry, "backend")(entry, clock)
+        parts.sources[entry.name] = source
+        stack.callback(source.close)
+    for channel in settings.channels:
+        notifier = _maker(NOTIFIERS, channel, "channel")(channel, clock)
+        parts.notifiers[channel.name] = notifier
+        stack.callback(notifier.close)
+
+
+def _maker(table: Mapping[str, tuple[type[BaseModel], M]], entry: Entry, what: str) -> M:
+    if entry.type not in table:
+        raise Refused(f"{what} {entry.name!r}: no type {entry.type!r}; there are {', '.join(sorted(table))}")
+    return table[entry.type][1]
+
+
+def performers(parts: Parts) -> dict[str, Performer]:
+    """List who performs which kind of task."""
+    return {"preflight": Preflight(parts.clusters, parts.sources, parts.store, parts.clock).perform}
+
+
+def build_daemon(parts: Parts, *, workers: Threads | None = None, periods: Periods | None = None, name: str = "") -> Daemon:
+    """Put a daemon together; it is not started yet."""
+    timing = parts.settings.timing
+    setup = Setup(
+        daemon=name or daemon_name(),
+        policy=parts.settings.policy,
+        timing=Timing(timing.look_every, timing.longest_gap, timing.save_every),
+        channels=tuple(channel.name for channel in parts.settings.channels),
+        lease=timing.lease,
+    )
+    workers = workers or Threads()
+    engine = Engine(setup, parts.store, parts.clusters, performers(parts), parts.codec, parts.clock, workers)
+    upkeep = Upkeep(engine, parts.sources)
+    outbox = Outbox(parts.store, parts.notifiers, parts.clock, workers)
+    periods = periods or Periods(lease=timing.lease / 4, ask=timing.ask_every, outbox=timing.outbox_every)
+    keep = parts.settings.retention.keep
+    extra: dict[str, tuple[Callable[[], None], timedelta]] = {
+        "retention": (lambda: _prune(parts, keep), parts.settings.retention.every),
+    }
+    return Daemon(engine, upkeep, outbox, periods, extra)
+
+
+def _prune(parts: Parts, keep: timedelta) -> None:
+    parts.store.prune(parts.clock.now() - keep)
