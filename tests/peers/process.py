@@ -114,12 +114,12 @@ def unprivileged() -> dict[str, Any]:
     return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
 
 
-def give_away(path: Path) -> None:
-    """Hand a folder and all in it to the account that `unprivileged` names."""
+def give_away(path: Path, *, deep: bool = True) -> None:
+    """Hand a folder, and all in it unless told otherwise, to the account that `unprivileged` names."""
     if os.geteuid() != 0:
         return
     account = pwd.getpwnam(_UNPRIVILEGED)
-    for found in (path, *path.rglob("*")):
+    for found in (path, *(path.rglob("*") if deep else ())):
         os.chown(found, account.pw_uid, account.pw_gid, follow_symlinks=False)
 
 
