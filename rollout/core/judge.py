@@ -47,9 +47,7 @@ def combined(e_values: Sequence[float], weights: Sequence[float] | None = None) 
     return sum(w * e for w, e in zip(parts, e_values, strict=True)) / total if total else 0.0
 
 
-def judge_window(
-    name: str, parameters: CountParameters, before: CountState, window: CountWindow, after: CountState
-) -> Judgement:
+def judge_window(name: str, parameters: CountParameters, before: CountState, window: CountWindow, after: CountState) -> Judgement:
     """Judge the window that led from `before` to `after`; `name` is the signal's name for the sentence."""
     e = judge_counts.e_value(parameters, after)
     verdict, words = _ladder(parameters, before, window, e)

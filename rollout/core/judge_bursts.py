@@ -37,8 +37,10 @@ from dataclasses import dataclass
 
 PRIOR_EVENTS = 5.0
 WIDEST_CLUMP = 25.0
-LEARNED_PAIRS = 10.0
+LEARNED_PAIRS = 5.0
 MEMORY_PAIRS = 200.0
+FEARED_CLUMP = 10.0
+"""What clumps are taken for as long as nothing is known of them."""
 HEADROOM = 3.0
 """How often the number of events that H0 predicts a window may count for."""
 
@@ -82,14 +84,15 @@ class Clumping:
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """One window's events as the test counts them. `uncapped` is the candidate's, for the certificate.
+    """One window's events as the test counts them, and as the certificate of "good enough" counts them.
 
-    Capping the arm that is to be shown good would be flattery.
+    For the certificate the candidate's events are not capped: capping the arm that is to be shown good would be flattery.
     """
 
     candidate: float
-    uncapped: float
     baseline: float
+    good_candidate: float
+    good_baseline: float
 
 
 def watch(clumping: Clumping, events: float, requests: float) -> Clumping:
@@ -117,11 +120,14 @@ def weigh(
     """
     phi = clumping.phi
     candidate, baseline = observed[0] / phi, observed[1] / phi
-    factor = 2.0 if clumping.learned else 0.5
-    least_mine, least_theirs = cap.candidate * factor, cap.baseline * factor
-    in_proportion = least_mine * (1 - share) / share
     if not clumping.learned:
-        return Weighed(min(candidate, least_mine), candidate, min(baseline, max(least_theirs, in_proportion)))
-    most_mine = max(least_mine, HEADROOM * predicted[0] / phi)
-    most_theirs = max(least_theirs, in_proportion, HEADROOM * predicted[1] / phi)
-    return Weighed(min(candidate, most_mine), candidate, min(baseline, most_theirs))
+        least_mine = cap.candidate / 2
+        least_theirs = max(cap.baseline / 2, least_mine * (1 - share) / share)
+        mine = max(min(candidate, least_mine), observed[0] / FEARED_CLUMP)
+        theirs = max(min(baseline, least_theirs), observed[1] / FEARED_CLUMP)
+        return Weighed(mine, theirs, 0.0, 0.0)
+    least_mine = 2 * cap.candidate
+    mine = min(candidate, max(least_mine, HEADROOM * predicted[0] / phi))
+    in_proportion = least_mine * (1 - share) / share
+    theirs = min(baseline, max(2 * cap.baseline, in_proportion, HEADROOM * predicted[1] / phi))
+    return Weighed(mine, theirs, candidate, theirs)

@@ -55,9 +55,7 @@ def good_enough(parameters: CountParameters, state: CountState) -> Certificate:
     best = max(compared, absolute)
     seen = _seen(parameters, state)
     if compared >= line:
-        words = (
-            f"not {number(parameters.r_bad)} times worse than the baseline: {seen}; E' = {number(compared)} of {number(line)}"
-        )
+        words = f"not {number(parameters.r_bad)} times worse than the baseline: {seen}; E' = {number(compared)} of {number(line)}"
     elif absolute >= line:
         limit = percent(parameters.absolute_limit)
         words = f"below {limit} by itself: {seen}; E' = {number(absolute)} of {number(line)}"

@@ -134,7 +134,7 @@ def start(parameters: CountParameters, clumping: Clumping | None = None) -> Coun
     """Begin a test: no evidence in either direction.
 
     `clumping` is what the baseline's windows before the rollout showed (`judge_bursts.watch`, window by window); it saves
-    the test the first ten windows with events, in which it is most careful.
+    the test the first windows with events, in which it is most careful.
     """
     evidence = judge_mixture.begin(len(parameters.ratios))
     return CountState(evidence, (0.0,) * len(parameters.good_ratios), clumping or Clumping())
@@ -158,7 +158,7 @@ def update(parameters: CountParameters, state: CountState, window: CountWindow) 
         counted = _weigh(parameters, state, window, share)
         others = _alternatives(parameters.r0, parameters.ratios)
         factors = log_factors(parameters.r0, others, share, counted.candidate, counted.baseline)
-        better = log_factors(parameters.r_bad, parameters.good_ratios, share, counted.uncapped, counted.baseline)
+        better = log_factors(parameters.r_bad, parameters.good_ratios, share, counted.good_candidate, counted.good_baseline)
         good = tuple([g + f for g, f in zip(good, better, strict=True)])
     return CountState(
         judge_mixture.advance(state.evidence, factors, planned),
@@ -200,7 +200,7 @@ def _weigh(parameters: CountParameters, state: CountState, window: CountWindow, 
     """Take clumping out and cap, with what the windows before this one showed."""
     candidate, baseline = window.candidate_events, window.baseline_events
     if parameters.cap is None:
-        return Weighed(candidate, candidate, baseline)
+        return Weighed(candidate, baseline, candidate, baseline)
     rate = state.baseline_rate
     predicted = (parameters.r0 * rate * window.candidate_requests, rate * window.baseline_requests)
     return judge_bursts.weigh(parameters.cap, state.clumping, (candidate, baseline), predicted, share)

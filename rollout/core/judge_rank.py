@@ -75,9 +75,7 @@ def update(
     """
     if not candidate or not baseline:
         return RankState(judge_mixture.advance(state.evidence, None, parameters.planned_windows))
-    places = [
-        rank(score, baseline, parameters.tolerance, uniform(seed, "rank", number)) for number, score in enumerate(candidate)
-    ]
+    places = [rank(score, baseline, parameters.tolerance, uniform(seed, "rank", number)) for number, score in enumerate(candidate)]
     factors = [math.log(sum(eps * p ** (eps - 1) for p in places) / len(places)) for eps in parameters.exponents]
     return RankState(judge_mixture.advance(state.evidence, factors, parameters.planned_windows))
 
