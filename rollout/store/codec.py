@@ -58,8 +58,9 @@ def decode(cls: type[T], text: str, *, row: str = "") -> T:
         tree = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise Undecodable(row, "", f"not JSON ({error.__class__.__name__})") from None
+    coder = _top_coder(cast("Hashable", cls))
     try:
-        decoded: T = _top_coder(cast("Hashable", cls)).decode(tree, "")
+        decoded: T = coder.decode(tree, "")
     except ShapeError as error:
         raise Undecodable(row, error.path, error.seen) from None
     except RecursionError:

@@ -6,10 +6,10 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from enum import Enum
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal, NamedTuple, NewType, Union, get_args, get_origin, get_type_hints
 
-from rollout.store.coders_plain import Coder, ShapeError, plain_coder, shape_of
+from rollout.store.coders_plain import Coder, ShapeError, as_it_is, plain_coder, shape_of
 
 __all__ = ["Coder", "ShapeError", "coder_of", "object_coder"]
 
@@ -22,7 +22,7 @@ def coder_of(hint: Any) -> Coder:  # noqa: ANN401 - any type hint
     origin = get_origin(hint)
     coder = coder_of(hint.__supertype__) if isinstance(hint, NewType) else plain_coder(hint)
     if coder is None and isinstance(hint, type) and is_dataclass(hint):
-        coder = _later(lambda: object_coder(hint, tagged=False))
+        coder = _later(partial(object_coder, hint, tagged=False))
     if coder is None and origin is not None:
         coder = _generic_coder(origin, get_args(hint))
     if coder is None:
@@ -79,13 +79,14 @@ def object_coder(cls: type, *, tagged: bool) -> Coder:
         raise TypeError(f"{cls!r} is no dataclass")
     parts = _parts(cls)
     own_kind = any(part.name == TAG for part in parts)
-    encoders = tuple((part.name, part.coder.encode) for part in parts)
+    encoders = tuple((part.name, None if part.coder.encode is as_it_is else part.coder.encode) for part in parts)
     write_tag = tagged and not own_kind
 
     def encode(value: Any) -> dict[str, Any]:  # noqa: ANN401 - an instance of cls
         tree: dict[str, Any] = {TAG: cls.__name__} if write_tag else {}
         for name, encode_part in encoders:
-            tree[name] = encode_part(getattr(value, name))
+            part = getattr(value, name)
+            tree[name] = part if encode_part is None else encode_part(part)
         return tree
 
     reader = _ObjectReader(cls, {part.name: part for part in parts}, None if own_kind else cls.__name__)
@@ -129,16 +130,17 @@ def _union_coder(members: tuple[Any, ...]) -> Coder:
     """Code one of several: dataclasses by their tag, everything else by the shape that its JSON has."""
     classes = {m.__name__: m for m in members if isinstance(m, type) and is_dataclass(m)}
     others = [m for m in members if not (isinstance(m, type) and is_dataclass(m))]
-    optional_only = len(classes) == 1 and others == [types.NoneType]
-    objects = {name: object_coder(cls, tagged=not optional_only) for name, cls in classes.items()} if not optional_only else {}
-    by_type: dict[type, Callable[[Any], Any]] = {classes[name]: coder.encode for name, coder in objects.items()}
     by_shape: dict[type, Coder] = {}
-    if optional_only:
+    if len(classes) == 1 and others == [types.NoneType]:
         (cls,) = classes.values()
+        objects = {}
         by_shape[dict] = coder_of(cls)
-        by_type[cls] = by_shape[dict].encode
-    elif any(TAG in {f.name for f in fields(cls)} for cls in classes.values()):
-        raise TypeError(f"{members!r}: a class with a field {TAG!r} cannot stand in a union, its name has no place")
+        by_type: dict[type, Callable[[Any], Any]] = {cls: by_shape[dict].encode}
+    else:
+        if any(TAG in {f.name for f in fields(cls)} for cls in classes.values()):
+            raise TypeError(f"{members!r}: a class with a field {TAG!r} cannot stand in a union, its name has no place")
+        objects = {name: _later(partial(object_coder, cls, tagged=True)) for name, cls in classes.items()}
+        by_type = {cls: objects[name].encode for name, cls in classes.items()}
     for other in others:
         _add_member(other, by_type, by_shape)
     if objects and dict in by_shape:
@@ -210,7 +212,7 @@ def _literal_coder(values: tuple[Any, ...]) -> Coder:
                 return value
         raise ShapeError(path, f"{tree!r} is none of {values!r}"[:200])
 
-    return Coder(lambda value: value, decode)
+    return Coder(as_it_is, decode)
 
 
 def _sequence_coder(kind: type, arguments: tuple[Any, ...]) -> Coder:

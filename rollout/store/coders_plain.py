@@ -9,8 +9,6 @@ from enum import Enum
 from types import NoneType
 from typing import Any, NamedTuple
 
-from rollout.store.columns import storable
-
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _SHAPES = {dict: "an object", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number",
            NoneType: "null"}  # fmt: skip
@@ -56,13 +54,18 @@ def _enum_coder(cls: type[Enum]) -> Coder:
     return Coder(lambda value: value.value, decode)
 
 
-def _same(kind: type, encode: Callable[[Any], Any] = lambda value: value) -> Coder:
+def as_it_is(value: Any) -> Any:  # noqa: ANN401 - a JSON value
+    """Encode what is JSON already; known by identity, so that callers can skip the call."""
+    return value
+
+
+def _same(kind: type) -> Coder:
     def decode(tree: Any, path: str) -> Any:  # noqa: ANN401 - any JSON
         if type(tree) is not kind:
             raise ShapeError(path, f"{shape_of(tree)} where {_SHAPES[kind]} belongs")
         return tree
 
-    return Coder(encode, decode)
+    return Coder(as_it_is, decode)
 
 
 def _encode_float(value: float) -> float | str:
@@ -114,7 +117,7 @@ def _decode_timedelta(tree: Any, path: str) -> timedelta:  # noqa: ANN401 - any 
 
 
 _PLAIN: dict[Any, Coder] = {
-    str: _same(str, storable),
+    str: _same(str),
     int: _same(int),
     bool: _same(bool),
     NoneType: _same(NoneType),
