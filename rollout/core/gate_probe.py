@@ -95,7 +95,7 @@ def explain(result: ProbeResult, config: GateConfig, *, closed: bool) -> str:
     seen = passage(result, config)
     expected = "the fixed answer" if closed and not result.vantage.allowed else "the service"
     came = result.error or f"HTTP {result.status}, {seen.value}"
-    return f"{result.vantage.name} at {result.node}: {came}; expected {expected} from a {'closed' if closed else 'open'} gate"
+    return f"{result.vantage.name} at {result.node}: {came}; expected {expected} from {'a closed' if closed else 'an open'} gate"
 
 
 def _unknown(words: dict[str, object]) -> bool:

@@ -213,9 +213,7 @@ def _consumers(view: GatewayView, covered: list[Value], gate: GateObject) -> Ite
                 yield f"{words} {name} has its own {gate.plugin}, which replaces the gate's for it"
 
 
-def _other_route(
-    view: GatewayView, route: Value, covered: list[Value], nodes: frozenset[str], gate: GateObject
-) -> Iterator[str]:
+def _other_route(view: GatewayView, route: Value, covered: list[Value], nodes: frozenset[str], gate: GateObject) -> Iterator[str]:
     if governing(view, route, gate.plugin) == gate.place:
         return
     twin = next((other for other in covered if _enabled(other) and _overlap(view, route, other)), None)
