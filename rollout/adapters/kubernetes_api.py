@@ -90,7 +90,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. `verb` is RBAC's word for it (`get`, `list`, `watch`, `patch`, `create`), for messages and the method."""
+    """One request. `verb` is RBAC's word for it (`get`, `list`, `watch`, `patch`, `create`, ...), for messages and the method."""
 
     verb: str
     resource: str
@@ -98,6 +98,7 @@ class Request:
     name: str = ""
     group: str = ""
     version: str = "v1"
+    subresource: str = ""
     query: tuple[tuple[str, str], ...] = ()
     body: object = None
     content_type: str = "application/json"
@@ -105,7 +106,7 @@ class Request:
     @property
     def method(self) -> str:
         """The HTTP method."""
-        return {"patch": "PATCH", "create": "POST"}.get(self.verb, "GET")
+        return {"patch": "PATCH", "create": "POST", "delete": "DELETE"}.get(self.verb, "GET")
 
     @property
     def writes(self) -> bool:
@@ -116,18 +117,16 @@ class Request:
     def path(self) -> str:
         """The path and query of the URL."""
         base = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
-        parts = [
-            base,
-            *(("namespaces", self.namespace) if self.namespace else ()),
-            self.resource,
-            *([self.name] if self.name else ()),
-        ]
-        path = "/".join([parts[0], *(quote(part, safe="") for part in parts[1:])])
+        space = ("namespaces", self.namespace) if self.namespace else ()
+        parts = [part for part in (*space, self.resource, self.name, self.subresource) if part]
+        path = "/".join([base, *(quote(part, safe="") for part in parts)])
         return f"{path}?{urlencode(self.query)}" if self.query else path
 
     def __str__(self) -> str:
         """Word it as RBAC does: `patch deployments.apps "web" in namespace "shop"`."""
-        resource = f"{self.resource}.{self.group}" if self.group else self.resource
+        resource = (f"{self.resource}.{self.group}" if self.group else self.resource) + (
+            self.subresource and f"/{self.subresource}"
+        )
         name = f' "{self.name}"' if self.name else ""
         return f"{self.verb} {resource}{name}" + (f' in namespace "{self.namespace}"' if self.namespace else "")
 

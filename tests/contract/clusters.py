@@ -160,7 +160,8 @@ def _account(cluster: TestedCluster, admin_kubeconfig: Path) -> Json:
     cluster.create("roles", role)
     cluster.create("rolebindings", binding)
     review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    answer = cluster.admin.want(Request("create", "serviceaccounts", cluster.namespace, "rollout/token", body=review))
+    token = Request("create", "serviceaccounts", cluster.namespace, "rollout", subresource="token", body=review)
+    answer = cluster.admin.want(token)
     config: Json = yaml.safe_load(admin_kubeconfig.read_text(encoding="utf-8"))
     for one in config["clusters"]:
         authority = one["cluster"].pop("certificate-authority", None)
