@@ -25,6 +25,8 @@ _FIRST_PORT, _LAST_PORT = 15000, 31999
 _UNPRIVILEGED = "nobody"
 _MEMORY, _ROOM = Path("/dev/shm"), 2 << 30  # noqa: S108 -- mkdtemp makes an unguessable folder in it
 
+Available = Callable[[], str | None]
+
 
 class Peer(Protocol):
     """A real server that tests talk to. It runs between `with` and its end."""

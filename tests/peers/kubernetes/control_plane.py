@@ -41,7 +41,7 @@ def _api_server() -> Path:
 class KubernetesControlPlane:
     """A cluster of `nodes` nodes that runs pods as tests/peers/kubernetes/stages.py says.
 
-    `api` acts as cluster-admin. `kubeconfig` is the path of its kubeconfig; `kubeconfig_for` makes one for a ServiceAccount. Every pod has an IP
+    `api` acts as cluster-admin; `kubeconfig` is the path of its kubeconfig, `certificate` that of the authority to trust; `kubeconfig_for` makes one for a ServiceAccount. Every pod has an IP
     of its own in 10.244.0.0/16 (the addresses of deleted pods are given out again). `watch_cache=False` makes every read go to etcd.
     """
 
@@ -100,7 +100,7 @@ class KubernetesControlPlane:
         self._api_server.wait_for(self._is_ready)
 
     def restart_api_server(self) -> None:
-        """Cut every connection and come back empty-handed: resource versions from before answer 410 to a watch."""
+        """Cut every connection and come back on the same port."""
         self.stop_api_server()
         self.start_api_server()
 
@@ -120,6 +120,11 @@ class KubernetesControlPlane:
             revision = int(answer["header"]["revision"])
             etcd.post("/kv/compaction", json={"revision": str(revision), "physical": True}).raise_for_status()
         return revision
+
+    def expire_watches(self) -> None:
+        """Make a watch from any resource version of before answer 410: etcd forgets, and the API server's own memory is emptied."""
+        self.compact_etcd()
+        self.restart_api_server()
 
     def stop_kubelets(self) -> None:
         """Stop KWOK: pods stay as they are, nodes are marked NotReady after their grace period."""
@@ -175,12 +180,12 @@ class KubernetesControlPlane:
         folder = self._folder.path
         self._etcd_port, port = free_port(), free_port()
         self.url = f"https://127.0.0.1:{port}"
-        self._certificate = folder / "certificates" / "apiserver.crt"
+        self.certificate = folder / "certificates" / "apiserver.crt"
         etcd = self._launch_etcd(folder)
         self._api_server = self._launch_api_server(folder, port)
         etcd.wait_for(lambda: self._etcd_answers(etcd))
-        self._api_server.wait_for(self._certificate.exists)
-        self.api = KubernetesApi(self.url, self._certificate, self._token)
+        self._api_server.wait_for(self.certificate.exists)
+        self.api = KubernetesApi(self.url, self.certificate, self._token)
         self.kubeconfig = self._write_kubeconfig("admin", self._token)
         self._api_server.wait_for(self._is_ready)
         self._launch_controllers(folder)
@@ -228,7 +233,7 @@ class KubernetesControlPlane:
         config = f"--kubeconfig={self.kubeconfig}"
         common = [config, "--leader-elect=false", "--bind-address=127.0.0.1"]
         key = f"--service-account-private-key-file={folder}/service-accounts.key"
-        root = f"--root-ca-file={self._certificate}"
+        root = f"--root-ca-file={self.certificate}"
         fast = ["--kube-api-qps=300", "--kube-api-burst=600"]
         manager = [binaries / "kube-controller-manager", *common, *fast, f"--secure-port={free_port()}", key, root]
         self._server("kube-controller-manager", manager)
@@ -245,7 +250,7 @@ class KubernetesControlPlane:
             self.api.create("/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": metadata})
 
     def _write_kubeconfig(self, name: str, token: str) -> Path:
-        authority = b64encode(self._certificate.read_bytes()).decode()
+        authority = b64encode(self.certificate.read_bytes()).decode()
         body = {
             "apiVersion": "v1",
             "kind": "Config",

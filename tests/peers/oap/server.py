@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -146,7 +145,7 @@ class OapServer:
             "{type error results{values{id value}}}}"
         )
         entity = {"serviceName": service, "serviceInstanceName": instance, "normal": True}
-        answer = self.graphql(document, e=metric, t=entity, d=duration(start, end))["r"]
+        answer = self.graphql(document, e=metric, t=entity, d=agent.duration(start, end))["r"]
         assert answer["error"] is None, answer
         values = [point["value"] for result in answer["results"] for point in result["values"]]
         return [None if value is None else round(float(value)) for value in values]
@@ -163,7 +162,7 @@ class OapServer:
             "traceState": "ERROR",
             "queryOrder": "BY_START_TIME",
             "paging": {"pageNum": 1, "pageSize": 100},
-            "queryDuration": duration(start, end, "SECOND"),
+            "queryDuration": agent.duration(start, end, "SECOND"),
         }
         found: list[Json] = self.graphql(document, c=condition)["r"]["traces"]
         return found
@@ -203,10 +202,3 @@ class OapServer:
     def _push(self, path: str, body: object) -> None:
         answer = self._client.post(path, json=body)
         assert answer.is_success, f"{path}: {answer.status_code} {answer.text}"
-
-
-def duration(start: int, end: int, step: str = "MINUTE") -> dict[str, str]:
-    """The Duration input for two moments (ms); the server runs in UTC."""
-    form = {"MINUTE": "%Y-%m-%d %H%M", "SECOND": "%Y-%m-%d %H%M%S"}[step]
-    first, last = (datetime.fromtimestamp(moment / 1000, UTC).strftime(form) for moment in (start, end))
-    return {"start": first, "end": last, "step": step}
