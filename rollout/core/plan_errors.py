@@ -83,13 +83,22 @@ def wrong_kind(document: object, kinds: Sequence[str], api_version: str) -> tupl
 def explain(error: ValidationError, model: type[BaseModel], document: object) -> tuple[Located, ...]:
     """Word every problem that validation found, in the order of the document's model."""
     located: list[Located] = []
-    # A default that is made of another key follows that key's own error.
-    found = [e for e in error.errors(include_url=False) if e["type"] != "default_factory_not_called"]
+    found = [e for e in error.errors(include_url=False) if not _follows(e, error)]
     for details in found[:_MOST]:
         located.extend(_explain(details, model, document))
     if len(found) > _MOST:
         located.append(_at((), "", f"and {len(found) - _MOST} problems more", ""))
     return tuple(located)
+
+
+def _follows(details: ErrorDetails, error: ValidationError) -> bool:
+    """Say whether another error explains this one: a default made of a wrong key, a list too short for want of a wrong entry."""
+    if details["type"] == "default_factory_not_called":
+        return True
+    loc, seen_value = details["loc"], details["input"]
+    if details["type"] != "too_short" or not isinstance(seen_value, list) or not seen_value:
+        return False
+    return any(len(e["loc"]) > len(loc) and e["loc"][: len(loc)] == loc for e in error.errors(include_url=False))
 
 
 def _explain(details: ErrorDetails, model: type[BaseModel], document: object) -> list[Located]:

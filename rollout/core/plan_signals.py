@@ -37,7 +37,7 @@ from rollout.core.quantities import (
 )
 from rollout.core.signals_compiled import JudgeKind, Signal, SignalKind
 
-PROMETHEUS = "prometheus"
+PROMETHEUS, SKYWALKING = "prometheus", "skywalking"
 SHORTEST_WINDOW, LONGEST_WINDOW = timedelta(seconds=10), timedelta(hours=1)
 LARGEST_N = 60
 _K_OF_N = re.compile(r"(\d{1,3}) of (\d{1,3})")
@@ -210,6 +210,8 @@ class SignalSpec(Part):
             yield Contradiction("limit", f"{self.limit} is a time, this signal counts", "for example 5%")
         if self.promql is not None and self.limit is not None and self.limit.unit == "%" and self._counts_alone:
             yield Contradiction("limit", "a percentage of what? promql.requests is missing", "add promql.requests")
+        if self._preset.backend == SKYWALKING and self.window % timedelta(minutes=1):
+            yield Contradiction("window", "SkyWalking counts by the minute", "for example 60s or 2m")
         yield from self._unknown_parameters()
 
     def _unknown_parameters(self) -> Iterator[Contradiction]:
@@ -239,10 +241,12 @@ class SignalSpec(Part):
         """The name under which the signal is seen: its own, or the preset's."""
         return self.name or self.preset or ""
 
-    def compile(self) -> Signal:
-        """Fill in every default."""
+    def compile(self, service: str = "") -> Signal:
+        """Fill in every default. `service`: what SkyWalking calls the target, where the plan does not say."""
         preset = self._preset
         parameters = dict(self.parameters)
+        if service and "service" in preset.parameters and preset.backend == SKYWALKING:
+            parameters.setdefault("service", service)
         if self.promql is not None:
             parameters |= self.promql.model_dump(exclude_none=True)
         return Signal(

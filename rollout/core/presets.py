@@ -36,11 +36,12 @@ def _s(seconds: int) -> timedelta:
 
 
 _ROUTES = ("prefix", "route", "service")
-_SKYWALKING = ("service", "instance", "layer")
+_SKYWALKING = ("service", "instance")
 _STATUS = (*_ROUTES, "codes")
 _LOGS = ("pattern", "field", "container")
 _LATENCY = (*_ROUTES, "quantile", "type")
 _INDEX = (*_LOGS, "index", "level")
+_LINES = (*_SKYWALKING, "level", "pattern")
 _RULES = (*_SKYWALKING, "rules")
 _ALERTS = ("matchers", "receiver", "label")
 
@@ -48,7 +49,7 @@ PRESETS: dict[str, Preset] = {
     "skywalking-traces": Preset("skywalking", "error-traces", _COUNTS, _RATIO, _s(120), "error traces", 1.0, _SKYWALKING),
     "skywalking-success-rate": Preset("skywalking", "success-rate", _COUNTS, _RATIO, _s(120), "failed calls", 1.0, _SKYWALKING),
     "skywalking-response-time": Preset("skywalking", "response-time", _GAUGE, _RANK, _s(120), "mean time", 1.0, _SKYWALKING),
-    "skywalking-logs": Preset("skywalking", "error-logs", _COUNTS, _RATIO, _s(60), "ERROR lines", 1.5, (*_SKYWALKING, *_LOGS)),
+    "skywalking-logs": Preset("skywalking", "error-logs", _COUNTS, _RATIO, _s(60), "ERROR lines", 1.5, _LINES),
     "skywalking-alarms": Preset("skywalking", "alarms", _ALARMS, _ALARM, _s(0), "alarms", 1.0, _RULES),
     "apisix-5xx": Preset("prometheus", "5xx", _COUNTS, _RATIO, _s(15), "5xx answers by node", 1.0, _STATUS),
     "apisix-latency": Preset("prometheus", "latency", _GAUGE, _RANK, _s(15), "p95 by node", 1.0, _LATENCY),

@@ -1,0 +1,228 @@
+"""The offline plan: what is refused before anybody looks at the world."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from rollout.core.gate import CONSUMER_RESTRICTION, IP_RESTRICTION, PlaceKind
+from rollout.core.plan import OfflinePlan, check_document, plan_of
+from rollout.core.plan_window import local_to_utc
+from rollout.core.target import Target
+
+M = timedelta(minutes=1)
+PROBES = {"outside": [{"url": "https://shop.example.com/healthz"}]}
+GATE: dict[str, Any] = {"route": {"id": "1"}, "allow": ["192.0.2.0/24"], "probes": PROBES}
+TEST = {"name": "health", "http": {"url": "http://orders/healthz"}, "timeout": "60s"}
+WINDOW = {"startAt": "2026-12-05 02:00", "timezone": "Asia/Shanghai", "duration": "2h"}
+SCHEMA = {
+    "schemaChange": True,
+    "backup": {"template": "postgresql-backup", "expected": "20m"},
+    "migrate": {"template": "postgresql-migrate", "expected": "10m"},
+    "restore": {"template": "postgresql-restore", "expected": "30m"},
+}
+JOB = {"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": {"spec": {"containers": [{"name": "a", "image": "a:1"}]}}}}
+
+
+def document(**spec: Any) -> dict[str, Any]:  # noqa: ANN401 - any value may be tried
+    """Build a good plan with these keys in its spec; None leaves a key out."""
+    base: dict[str, Any] = {
+        "target": {"namespace": "shop", "stable": "orders"},
+        "image": "orders:3.0",
+        "window": WINDOW,
+        "gate": GATE,
+        "tests": [TEST],
+    }
+    base.update(spec)
+    head = {"apiVersion": "rollout/v1", "kind": "Offline", "metadata": {"name": "orders"}}
+    return {**head, "spec": {key: value for key, value in base.items() if value is not None}}
+
+
+def offline(**spec: Any) -> OfflinePlan:  # noqa: ANN401 - as document
+    plan = plan_of(document(**spec))
+    assert isinstance(plan, OfflinePlan)
+    return plan
+
+
+def complaints(**spec: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - as document
+    plan, located = check_document(document(**spec))
+    assert plan is None
+    return [(one.problem.key, one.problem.message) for one in located]
+
+
+def test_the_window_is_local_time_in_its_zone() -> None:
+    plan = offline()
+    assert plan.spec.window.starts_at == datetime(2026, 12, 4, 18, 0, tzinfo=UTC)
+    assert plan.spec.window.ends_at == datetime(2026, 12, 4, 20, 0, tzinfo=UTC)
+
+
+def test_announcements_are_counted_back_from_the_start() -> None:
+    offsets = offline(announce={"offsets": ["10m", "72h"]}).announcements
+    assert offsets == ((72 * 60 * M, datetime(2026, 12, 1, 18, 0, tzinfo=UTC)), (10 * M, datetime(2026, 12, 4, 17, 50, tzinfo=UTC)))
+
+
+def test_the_last_moment_for_a_rollback_leaves_time_for_restore_tests_and_margin() -> None:
+    plan = offline(**SCHEMA)
+    end = plan.spec.window.ends_at
+    assert plan.latest_rollback_start(None) == end - (30 + 1 + 15) * M
+    assert plan.latest_rollback_start(45 * M) == end - (45 + 1 + 15) * M
+    assert plan.latest_rollback_start(None, extended=60 * M) == end + 60 * M - 46 * M
+
+
+def test_a_rollback_that_cannot_fit_is_refused_with_the_arithmetic() -> None:
+    ((key, message),) = complaints(**SCHEMA, window={**WINDOW, "duration": "1h"})
+    assert key == "spec.window.duration"
+    assert "backup 20m + migrate 10m + tests 1m + restore 30m + tests again 1m + margin 15m = 1h17m" in message
+
+
+def test_a_restore_that_took_longer_the_last_time_counts() -> None:
+    plan = offline(**SCHEMA)
+    now = plan.spec.window.starts_at - timedelta(hours=1)
+    assert plan.problems_at(now, earlier_restore=40 * M) == ()
+    (problem,) = plan.problems_at(now, earlier_restore=90 * M)
+    assert problem.key == "spec.window.duration"
+
+
+def test_a_restore_of_which_nobody_knows_how_long_it_takes_is_refused() -> None:
+    plan = offline(**{**SCHEMA, "restore": "postgresql-restore"})
+    now = plan.spec.window.starts_at - timedelta(hours=1)
+    assert [p.key for p in plan.problems_at(now)] == ["spec.restore.expected"]
+    assert plan.problems_at(now, earlier_restore=20 * M) == ()
+
+
+def test_a_window_in_the_past_is_refused_once_its_grace_is_over() -> None:
+    plan = offline()
+    start = plan.spec.window.starts_at
+    assert plan.problems_at(start + 15 * M) == ()
+    assert [p.key for p in plan.problems_at(start + 16 * M)] == ["spec.window.startAt"]
+
+
+@pytest.mark.parametrize(
+    ("local", "zone", "words"),
+    [
+        ("2026-10-25 02:30", "Europe/Berlin", "happens twice in Europe/Berlin, at 00:30 and 01:30 UTC"),
+        ("2027-03-28 02:30", "Europe/Berlin", "does not happen in Europe/Berlin"),
+        ("2026-11-01 01:30", "America/New_York", "happens twice"),
+        ("2027-03-14 02:00", "America/New_York", "does not happen"),
+        ("2027-04-04 01:45", "Australia/Lord_Howe", "happens twice"),
+    ],
+)
+def test_a_local_time_that_is_no_one_moment_is_refused(local: str, zone: str, words: str) -> None:
+    ((key, message),) = complaints(window={"startAt": local, "timezone": zone, "duration": "2h"})
+    assert key == "spec.window.startAt"
+    assert words in message
+
+
+def test_local_times_beside_the_change_of_clocks_are_moments() -> None:
+    assert local_to_utc(datetime(2026, 10, 25, 3, 0), "Europe/Berlin") == datetime(2026, 10, 25, 2, 0, tzinfo=UTC)  # noqa: DTZ001 - local
+    assert local_to_utc(datetime(2027, 3, 28, 3, 0), "Europe/Berlin") == datetime(2027, 3, 28, 1, 0, tzinfo=UTC)  # noqa: DTZ001 - local
+
+
+@pytest.mark.parametrize(
+    ("allow", "words"),
+    [
+        (["0.0.0.0/0"], "every IPv4"),
+        (["::/0"], "every IPv6"),
+        (["0.0.0.0/1", "128.0.0.0/1"], "every IPv4"),
+        (["0.0.0.0/2", "64.0.0.0/2", "128.0.0.0/2", "192.0.0.0/2", "10.0.0.1"], "every IPv4"),
+        (["::/1", "8000::/1"], "every IPv6"),
+        ([], "nobody"),
+        (["224.0.0.1"], "no client"),
+        (["office"], "neither an address"),
+        (["10.0.0.0/33"], "neither an address"),
+    ],
+)
+def test_an_allow_list_for_everybody_or_nobody_is_refused(allow: list[str], words: str) -> None:
+    ((key, message),) = complaints(gate={**GATE, "allow": allow})
+    assert key == "spec.gate.allow"
+    assert words in message
+
+
+def test_a_gate_by_address_and_one_by_consumer() -> None:
+    by_address = offline().spec.gate
+    assert (by_address.target.kind, by_address.target.id, by_address.config.plugin) == (PlaceKind.ROUTE, "1", IP_RESTRICTION)
+    by_consumer = offline(gate={"service": {"name": "s"}, "allowConsumers": ["qa"], "probes": PROBES}).spec.gate
+    assert (by_consumer.target.kind, by_consumer.config.plugin) == (PlaceKind.SERVICE, CONSUMER_RESTRICTION)
+    assert by_consumer.config.allow == ("qa",)
+    in_cluster = offline(gate={**GATE, "via": "ApisixRoute", "route": {"namespace": "shop", "name": "r", "rule": "api"}}).spec.gate
+    assert (in_cluster.target.kind, in_cluster.target.rule) == (PlaceKind.APISIX_ROUTE, "api")
+    assert [v.allowed for v in in_cluster.vantages] == [False]
+
+
+@pytest.mark.parametrize(
+    ("gate", "key"),
+    [
+        ({"allowConsumers": ["qa"]}, "spec.gate.allowConsumers"),
+        ({"service": {"id": "2"}}, "spec.gate.service"),
+        ({"route": None}, "spec.gate"),
+        ({"route": {"id": "1", "name": "x"}}, "spec.gate.route"),
+        ({"route": {}}, "spec.gate.route"),
+        ({"via": "ApisixRoute", "route": None, "service": {"name": "x"}}, "spec.gate.service"),
+        ({"via": "ApisixRoute", "route": {"id": "1"}}, "spec.gate.route"),
+        ({"via": "ApisixRout"}, "spec.gate.via"),
+        ({"responseCode": 500}, "spec.gate.responseCode"),
+        ({"message": "a\nb"}, "spec.gate.message"),
+        ({"probes": {}}, "spec.gate.probes.outside"),
+        ({"probes": {"outside": [{"url": "ftp://x"}]}}, "spec.gate.probes.outside[0].url"),
+        ({"probes": {"outside": [{"url": "https://u:p@x/"}]}}, "spec.gate.probes.outside[0].url"),
+    ],
+)
+def test_a_gate_that_is_not_one_is_refused(gate: dict[str, Any], key: str) -> None:
+    merged = {k: v for k, v in {**GATE, **gate}.items() if v is not None}
+    assert [k for k, _ in complaints(gate=merged)] == [key]
+
+
+def test_an_unproven_gate_must_be_accepted() -> None:
+    assert offline(gate={**GATE, "probes": {}}, acceptUnproven=True).spec.accept_unproven
+
+
+@pytest.mark.parametrize(
+    ("spec", "keys"),
+    [
+        ({"schemaChange": True}, ["spec.backup", "spec.restore"]),
+        ({**SCHEMA, "restore": None}, ["spec.restore"]),
+        ({**SCHEMA, "stop": False}, ["spec.stop"]),
+        ({"migrate": "postgresql-migrate"}, ["spec.migrate"]),
+        ({"restore": "postgresql-restore"}, ["spec.restore"]),
+        ({"tests": []}, ["spec.tests"]),
+        ({"tests": [TEST, TEST]}, ["spec.tests"]),
+        ({"tests": [{"name": "x"}]}, ["spec.tests[0]"]),
+        ({"tests": [{**TEST, "command": ["x"]}]}, ["spec.tests[0].command"]),
+        ({"tests": [{"name": "x", "command": "rm -rf /"}]}, ["spec.tests[0].command"]),
+        ({"tests": [{"name": "x", "http": {"url": "http://a", "status": [99]}}]}, ["spec.tests[0].http.status[0]"]),
+        ({"tests": [{**TEST, "severity": "major"}]}, ["spec.tests[0].severity"]),
+        ({"announce": {"offsets": ["1h", "60m"]}}, ["spec.announce.offsets"]),
+        ({"target": None}, ["spec.target"]),
+        ({"targets": [{"namespace": "a", "stable": "b"}]}, ["spec.targets"]),
+        ({"image": None}, ["spec.image"]),
+        ({"target": None, "image": None, "targets": [{"namespace": "a", "stable": "b"}]}, ["spec.targets[0].image"]),
+        ({"target": None, "targets": [{"namespace": "a", "stable": "b"}] * 2}, ["spec.targets"]),
+        ({"window": {**WINDOW, "startGrace": "2h"}}, ["spec.window.startGrace"]),
+        ({"window": None}, ["spec.window"]),
+        ({"backup": {"template": "x", "manifest": JOB}}, ["spec.backup"]),
+        ({"backup": {"template": "x", "expected": "2h"}}, ["spec.backup.expected"]),
+        ({"backup": {"manifest": {"kind": "Pod"}}}, ["spec.backup.manifest"]),
+        ({"backup": {"manifest": {**JOB, "spec": {}}}}, ["spec.backup.manifest"]),
+    ],
+)
+def test_what_cannot_work_is_refused(spec: dict[str, Any], keys: list[str]) -> None:
+    assert [key for key, _ in complaints(**spec)] == keys
+
+
+def test_several_targets_keep_their_order_and_may_have_images_of_their_own() -> None:
+    plan = offline(target=None, targets=[{"namespace": "a", "stable": "x", "image": "x:1"}, {"namespace": "a", "stable": "y"}])
+    assert plan.targets == (Target("default", "a", "x", "x"), Target("default", "a", "y", "y"))
+    assert [plan.image_of(target) for target in plan.targets] == ["x:1", "orders:3.0"]
+    assert plan.target == plan.targets[0]
+    assert plan.images == (("spec.image", "orders:3.0"), ("spec.targets[0].image", "x:1"))
+
+
+def test_a_stored_offline_plan_is_read_back_as_it_was() -> None:
+    plan = offline(
+        **SCHEMA, quiesce={"hooks": [{"name": "drain", "job": {"manifest": JOB}}]}, impact={"dependants": ["settlement"]}
+    )
+    assert plan_of(json.loads(plan.canonical())) == plan
+    assert plan_of(json.loads(plan.canonical())).hash() == plan.hash()
