@@ -14,7 +14,10 @@ _PROGRAMS = ("prometheus-alertmanager", "alertmanager")
 
 
 class Alertmanager:
-    """Alertmanager on loopback. It groups for a moment only, and posts to `webhook` (with a bearer `token`, if one is given)."""
+    """Alertmanager on loopback.
+
+    It groups for a moment only, and posts to `webhook` (with a bearer `token`, if one is given).
+    """
 
     def __init__(self, webhook: str | None = None, *, token: str | None = None) -> None:
         self._webhook = webhook

@@ -1,8 +1,9 @@
 """Gets the servers that no Debian package holds, and keeps them in `~/.cache/rollout-peers`.
 
-Started by `.ci/peers`, or by hand as `python -m tests.peers.build [kubernetes|oap|elasticsearch ...]`. Whatever is in the cache already is left
-alone, so a second run takes no time. Each thing sits in a folder whose name says its version (for Kubernetes also a digest of our Go files),
-and is moved there only when it is complete. Standard library only: this runs before any virtual environment exists.
+Started by `.ci/peers`, or by hand as `python -m tests.peers.build [kubernetes|oap|elasticsearch ...]`. Whatever is in
+the cache already is left alone, so a second run takes no time. Each thing sits in a folder whose name says its
+version (for Kubernetes also a digest of our Go files), and is moved there only when it is complete. Standard library
+only: this runs before any virtual environment exists.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -74,7 +76,7 @@ def build_kubernetes(target: Path) -> None:
     major, minor, _ = version.removeprefix("v").split(".")
     stamp = "k8s.io/component-base/version"
     flags = f"-s -w -X {stamp}.gitVersion={version} -X {stamp}.gitMajor={major} -X {stamp}.gitMinor={minor}"
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -trimpath", "GOTOOLCHAIN": "local"}
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -trimpath"}
     for output, package in (("control-plane", "."), ("kwok", "sigs.k8s.io/kwok/cmd/kwok")):
         command = ["nice", "-n", "10", "go", "build", "-ldflags", flags, "-o", str(target / output), package]
         subprocess.run(command, cwd=HERE / "kubernetes", env=environment, check=True)
@@ -119,7 +121,7 @@ def recipes() -> dict[str, tuple[Path, Callable[[Path], None]]]:
         "oap": (oap_folder(), build_oap),
     }
     for name in SEARCH_SERVERS:
-        found[name] = (search_folder(name), lambda target, name=name: build_search(name, target))
+        found[name] = (search_folder(name), partial(build_search, name))
     return found
 
 

@@ -1,6 +1,7 @@
 """Real Elasticsearch 6 and 7 and OpenSearch 2, from the distributions that Maven Central holds for plugin authors.
 
-Two generations of Elasticsearch, because `hits.total` is a number before 7 and an object since. They refuse root, so they run as `nobody`.
+Two generations of Elasticsearch, because `hits.total` is a number before 7 and an object since. They refuse root, so
+they run as `nobody`.
 """
 
 from __future__ import annotations
@@ -149,6 +150,7 @@ class SearchServer:
             shutil.copytree(build.search_folder(self.make) / part, home / part, copy_function=_link)
         for part in ("config", "data", "logs", "plugins", "tmp"):
             (home / part).mkdir()
+        scratch = home / "tmp"
         settings = {**_COMMON, **make.settings, "http.port": port}
         main = "elasticsearch" if make.prefix == "es" else "opensearch"
         (home / "config" / f"{main}.yml").write_text(yaml.safe_dump(settings))
@@ -163,8 +165,8 @@ class SearchServer:
             "bundled_jdk": "false",
         }
         properties = [f"-D{make.prefix}.{key}={value}" for key, value in marks.items()]
-        command = [on_path("java") or "java", *_JVM, f"-Djava.io.tmpdir={home}/tmp", *properties, "-cp", f"{home}/lib/*", make.main]
-        return Server(self.make, command, home, environment={"LIBFFI_TMPDIR": f"{home}/tmp"}, as_root=False)
+        command = [on_path("java") or "java", *_JVM, f"-Djava.io.tmpdir={scratch}", *properties, "-cp", f"{home}/lib/*", make.main]
+        return Server(self.make, command, home, environment={"LIBFFI_TMPDIR": str(scratch)}, as_root=False)
 
 
 def fluentd_record(pod: str, namespace: str, at: str, text: str, *, ip: str = "", labels: Mapping[str, str] | None = None) -> Json:

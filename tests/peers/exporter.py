@@ -1,7 +1,8 @@
 """A gateway's metrics without the gateway: APISIX's names and labels, and numbers that a test drives.
 
-`apisix_http_status` is labelled code, route, matched_uri, matched_host, service, consumer, node; `apisix_http_latency` is a histogram in
-milliseconds with type, route, service, consumer, node. `node` is the pod's IP, or "" where no upstream was picked.
+`apisix_http_status` is labelled code, route, matched_uri, matched_host, service, consumer, node;
+`apisix_http_latency` is a histogram in milliseconds with type, route, service, consumer, node. `node` is the pod's
+IP, or "" where no upstream was picked.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ def _line(name: str, labels: Labels, value: float) -> str:
 
 
 class GatewayExporter:
-    """Serves `http://127.0.0.1:<port>/apisix/prometheus/metrics` between `with` and its end. All methods may be called from any thread."""
+    """Serves `http://127.0.0.1:<port>/apisix/prometheus/metrics` between `with` and its end.
+
+    All methods may be called from any thread.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -101,7 +105,7 @@ class GatewayExporter:
         exporter = self
 
         class Answering(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802 -- the name is http.server's
+            def do_GET(self) -> None:
                 exporter.scrapes += 1
                 body = exporter.text().encode()
                 self.send_response(500 if exporter.broken or self.path != PATH else 200)

@@ -1,7 +1,8 @@
 """Fixtures with the real servers, started once per test session and process; loaded by tests/conftest.py as a plugin.
 
-Where a server cannot run, its tests are skipped with the reason, or fail with ROLLOUT_REQUIRE_PEERS=1 (as in CI). A test that uses one of these
-carries the marker `peer` with the server's name, and, for pytest-xdist's `--dist loadgroup`, stays on the process that already runs it.
+Where a server cannot run, its tests are skipped with the reason, or fail with ROLLOUT_REQUIRE_PEERS=1 (as in CI). A
+test that uses one of these carries the marker `peer` with the server's name, and, for pytest-xdist's `--dist
+loadgroup`, stays on the process that already runs it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ _SUFFIX: Final = "_peer"
 
 
 def require(available: Available) -> None:
-    """Skip the test, or fail where servers are required, if this server cannot run. For tests that start one of their own."""
+    """Skip the test, or fail where servers are required, if this server cannot run.
+
+    For tests that start one of their own.
+    """
     reason = available()
     if reason is None:
         return

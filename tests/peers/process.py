@@ -62,7 +62,8 @@ def wait_until(condition: Callable[[], object], seconds: float, what: str, *, ev
 def free_port(host: str = "127.0.0.1") -> int:
     """Find a free port below the range from which the system serves outgoing connections.
 
-    A port of that range could be taken by a client while the server restarts; a client that keeps knocking on it could even connect to itself.
+    A port of that range could be taken by a client while the server restarts; a client that keeps knocking on it
+    could even connect to itself.
     """
     dice = random.SystemRandom()
     for _ in range(200):
@@ -128,7 +129,8 @@ def give_away(path: Path, *, deep: bool = True) -> None:
 class Folder:
     """A temporary folder that is removed even if the tests are killed; in memory where it is asked for and there is plenty.
 
-    Databases flush to disk all the time. In memory that costs nothing, and what survives a killed process is the same.
+    Databases flush to disk all the time. In memory that costs nothing, and what survives a killed process is the
+    same.
     """
 
     def __init__(self, name: str, *, in_memory: bool = False) -> None:

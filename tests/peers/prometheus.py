@@ -13,7 +13,10 @@ from tests.peers.process import Folder, Server, free_port, on_path
 
 
 class Prometheus:
-    """Prometheus on loopback. `targets` are host:port of gateway exporters; `rules` are alerting rules as in a rule file's group."""
+    """Prometheus on loopback.
+
+    `targets` are host:port of gateway exporters; `rules` are alerting rules as in a rule file's group.
+    """
 
     def __init__(
         self,
@@ -77,7 +80,10 @@ class Prometheus:
         self._reload()
 
     def alert(self, *rules: Mapping[str, Any]) -> None:
-        """Evaluate these alerting rules from now on, once a second: `{"alert": name, "expr": promql, "labels": {...}}`."""
+        """Evaluate these alerting rules from now on, once a second:
+
+        `{"alert": name, "expr": promql, "labels": {...}}`.
+        """
         self._rules = [dict(rule) for rule in rules]
         self._reload()
 

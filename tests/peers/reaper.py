@@ -1,7 +1,8 @@
 """Outlives the test process for a moment, so that no server does.
 
-A test run can end in ways that run no teardown: SIGKILL, a crash, a closed terminal. This program reads its standard input, one line per
-server or folder, and when the input ends (whoever held the other end is gone) it kills and removes what is still listed.
+A test run can end in ways that run no teardown: SIGKILL, a crash, a closed terminal. This program reads its standard
+input, one line per server or folder, and when the input ends (whoever held the other end is gone) it kills and
+removes what is still listed.
 
 Lines: `+pid N` and `-pid N`, `+folder PATH` and `-folder PATH`. Standard library only.
 """
@@ -17,7 +18,10 @@ from pathlib import Path
 
 
 def family(pid: int) -> list[int]:
-    """A process and all its descendants, also those that lead sessions of their own (PostgreSQL's do); parents first."""
+    """A process and all its descendants, also those that lead sessions of their own (PostgreSQL's do);
+
+    parents first.
+    """
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):

@@ -1,4 +1,7 @@
-"""The control plane is real: RBAC refuses, watches expire, Deployments roll; and the pretended kubelets do what they are told."""
+"""The control plane is real:
+
+RBAC refuses, watches expire, Deployments roll; and the pretended kubelets do what they are told.
+"""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def posts() -> Iterator[tuple[str, list[bytes]]]:
     bodies: list[bytes] = []
 
     class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802 -- the name is http.server's
+        def do_POST(self) -> None:
             bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
             self.send_response(200)
             self.end_headers()

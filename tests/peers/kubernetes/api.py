@@ -23,7 +23,10 @@ _PATCHES = {
 
 
 class KubernetesApi:
-    """Requests as the owner of one token. Paths are as in the API reference: `/apis/apps/v1/namespaces/shop/deployments/web`."""
+    """Requests as the owner of one token.
+
+    Paths are as in the API reference: `/apis/apps/v1/namespaces/shop/deployments/web`.
+    """
 
     def __init__(self, url: str, authority: Path, token: str) -> None:
         trust = ssl.create_default_context(cafile=str(authority))
@@ -35,7 +38,7 @@ class KubernetesApi:
     def close(self) -> None:
         self._client.close()
 
-    def request(self, method: str, path: str, **more: Any) -> httpx.Response:
+    def request(self, method: str, path: str, **more: Any) -> httpx.Response:  # noqa: ANN401 -- passed on to httpx
         """Send anything; the answer is given back whatever its status."""
         return self._client.request(method, path, **more)
 
@@ -71,7 +74,10 @@ class KubernetesApi:
             self._json(answer)
 
     def apply(self, *sources: Path | str | Mapping[str, Any], namespace: str = "default") -> list[Json]:
-        """Server-side apply of YAML files, folders of them, YAML text or single objects, in the order given; namespaces first."""
+        """Server-side apply of YAML files, folders of them, YAML text or single objects, in the order given;
+
+        namespaces first.
+        """
         objects = [found for source in sources for found in _objects(source)]
         objects.sort(key=lambda found: found["kind"] != "Namespace")
         return [self._apply(found, namespace) for found in objects]

@@ -1,6 +1,7 @@
 """etcd, kube-apiserver, kube-controller-manager, kube-scheduler and KWOK, as processes of ours on loopback, with RBAC on.
 
-The flags are the fewest that work. The API server makes its own certificate in a temporary folder; tokens are made anew for each start.
+The flags are the fewest that work. The API server makes its own certificate in a temporary folder; tokens are made
+anew for each start.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ def _api_server() -> Path:
 class KubernetesControlPlane:
     """A cluster of `nodes` nodes that runs pods as tests/peers/kubernetes/stages.py says.
 
-    `api` acts as cluster-admin; `kubeconfig` is the path of its kubeconfig, `certificate` that of the authority to trust; `kubeconfig_for` makes one for a ServiceAccount. Every pod has an IP
-    of its own in 10.244.0.0/16 (the addresses of deleted pods are given out again). `watch_cache=False` makes every read go to etcd.
+    `api` acts as cluster-admin; `kubeconfig` is the path of its kubeconfig, `certificate` that of the authority to
+    trust; `kubeconfig_for` makes one for a ServiceAccount. Every pod has an IP of its own in 10.244.0.0/16 (the
+    addresses of deleted pods are given out again). `watch_cache=False` makes every read go to etcd.
     """
 
     def __init__(self, nodes: int = NODES, *, watch_cache: bool = True) -> None:
@@ -88,7 +90,7 @@ class KubernetesControlPlane:
             f"  pods obey the end of their image tag or the annotation {BEHAVIOUR}; see tests/peers/kubernetes/stages.py",
         ]
 
-    # -- What tests do to it -------------------------------------------------------------------------------------------------------------
+    # -- What tests do to it
 
     def stop_api_server(self) -> None:
         """Take the API server away (SIGKILL: connections are cut, as when its machine dies)."""
@@ -113,7 +115,10 @@ class KubernetesControlPlane:
         self._api_server.resume()
 
     def compact_etcd(self) -> int:
-        """Forget every revision but the newest, and say which that is. Continue tokens and reads of older revisions answer 410."""
+        """Forget every revision but the newest, and say which that is.
+
+        Continue tokens and reads of older revisions answer 410.
+        """
         # etcd 3.4's JSON gateway: keys are base64, 64-bit numbers are strings.
         with httpx.Client(base_url=f"http://127.0.0.1:{self._etcd_port}/v3", timeout=20, trust_env=False) as etcd:
             answer = etcd.post("/kv/range", json={"key": b64encode(b"/").decode()}).json()
@@ -122,7 +127,10 @@ class KubernetesControlPlane:
         return revision
 
     def expire_watches(self) -> None:
-        """Make a watch from any resource version of before answer 410: etcd forgets, and the API server's own memory is emptied."""
+        """Make a watch from any resource version of before answer 410:
+
+        etcd forgets, and the API server's own memory is emptied.
+        """
         self.compact_etcd()
         self.restart_api_server()
 
@@ -160,7 +168,7 @@ class KubernetesControlPlane:
         wait_until(lambda: self.api.exists(account), 30, f"the default ServiceAccount of namespace {name}")
 
     def kubeconfig_for(self, account: str, namespace: str, *rules: Path | str | Mapping[str, Any]) -> Path:
-        """Apply `rules` (YAML files with Role, RoleBinding ...), make the ServiceAccount, and give the path of a kubeconfig with its token.
+        """Make a ServiceAccount, apply `rules` (YAML files with Role, RoleBinding ...), and give the path of its kubeconfig.
 
         The account can do what the rules bind to it, and nothing else. The token is valid for a day.
         """
@@ -174,7 +182,7 @@ class KubernetesControlPlane:
         token: str = self.api.create(f"{path}/{account}/token", request)["status"]["token"]
         return self._write_kubeconfig(f"{namespace}-{account}", token)
 
-    # -- How it starts -------------------------------------------------------------------------------------------------------------------
+    # -- How it starts
 
     def _start(self) -> None:
         folder = self._folder.path
@@ -205,7 +213,7 @@ class KubernetesControlPlane:
         clients = f"http://127.0.0.1:{self._etcd_port}"
         binary = _etcd()
         assert binary is not None
-        command = [
+        command: list[str | Path] = [
             binary, f"--data-dir={folder}/etcd", f"--listen-client-urls={clients}", f"--advertise-client-urls={clients}",
             f"--listen-peer-urls={peers}", f"--initial-advertise-peer-urls={peers}", f"--initial-cluster=default={peers}",
         ]  # fmt: skip
@@ -217,7 +225,7 @@ class KubernetesControlPlane:
         tokens.chmod(0o600)
         make_key = ["openssl", "ecparam", "-genkey", "-name", "prime256v1", "-noout", "-out", str(key)]
         subprocess.run(make_key, check=True, capture_output=True)
-        command = [
+        command: list[str | Path] = [
             _api_server(), f"--etcd-servers=http://127.0.0.1:{self._etcd_port}", f"--secure-port={port}",
             "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", f"--cert-dir={folder}/certificates",
             "--service-cluster-ip-range=10.96.0.0/16", f"--service-account-key-file={key}",
@@ -235,13 +243,20 @@ class KubernetesControlPlane:
         key = f"--service-account-private-key-file={folder}/service-accounts.key"
         root = f"--root-ca-file={self.certificate}"
         fast = ["--kube-api-qps=300", "--kube-api-burst=600"]
-        manager = [binaries / "kube-controller-manager", *common, *fast, f"--secure-port={free_port()}", key, root]
+        manager: list[str | Path] = [
+            binaries / "kube-controller-manager",
+            *common,
+            *fast,
+            f"--secure-port={free_port()}",
+            key,
+            root,
+        ]
         self._server("kube-controller-manager", manager)
-        scheduler = [binaries / "kube-scheduler", *common, *fast, f"--secure-port={free_port()}"]
+        scheduler: list[str | Path] = [binaries / "kube-scheduler", *common, *fast, f"--secure-port={free_port()}"]
         self._server("kube-scheduler", scheduler)
         behaviour = folder / "stages.yaml"
         behaviour.write_text(stages())
-        kwok = [binaries / "kwok", config, f"--config={behaviour}", "--manage-all-nodes", "--cidr=10.244.0.0/16"]
+        kwok: list[str | Path] = [binaries / "kwok", config, f"--config={behaviour}", "--manage-all-nodes", "--cidr=10.244.0.0/16"]
         self._kwok = self._server("kwok", [*kwok, "--node-lease-duration-seconds=40"])
 
     def _add_nodes(self) -> None:
@@ -264,7 +279,7 @@ class KubernetesControlPlane:
         path.write_text(yaml.safe_dump(body))
         return path
 
-    # -- What it waits for ---------------------------------------------------------------------------------------------------------------
+    # -- What it waits for
 
     def _etcd_answers(self, etcd: Server) -> bool:
         try:

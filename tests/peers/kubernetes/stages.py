@@ -1,8 +1,9 @@
 """How the pretended kubelets behave: KWOK stages for nodes and for pods that run well or badly.
 
-A pod behaves as its annotation `rollout.test/behaviour` says, or else as the end of its first container's image tag says
-(`registry.example/shop:2.0-crash-loop`), or else well. The annotation may be changed while the pod runs, which is how a test makes trouble
-in a healthy pod and mends it again. Status shapes and reasons are those that a kubelet writes.
+A pod behaves as its annotation `rollout.test/behaviour` says, or else as the end of its first container's image tag
+says (`registry.example/shop:2.0-crash-loop`), or else well. The annotation may be changed while the pod runs, which
+is how a test makes trouble in a healthy pod and mends it again. Status shapes and reasons are those that a kubelet
+writes.
 
 | behaviour | what is seen |
 |---|---|
@@ -16,11 +17,13 @@ in a healthy pod and mends it again. Status shapes and reasons are those that a 
 | `stuck` | well, but when deleted it stays Terminating until it is deleted by force |
 | `fails` | for pods of a Job: Failed with exit code 1 (others: Succeeded after 0.5 s) |
 
-`rollout.test/after` (such as `20s`) replaces the pause of `slow`, `loses-readiness`, `evicted`, of a Job's end, and of the first crash.
+`rollout.test/after` (such as `20s`) replaces the pause of `slow`, `loses-readiness`, `evicted`, of a Job's end, and
+of the first crash.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import yaml
@@ -49,35 +52,19 @@ _FACTS: Final = {
 
 # The templates are Go's. `$was` is the container's status before; `$since` keeps the time of a condition that does not change.
 _STATUS = """
-{{ $now := Now }}
-{{ $root := . }}
-{{ $annotations := or .metadata.annotations dict }}
-{{ $asked := or (index $annotations "rollout.test/behaviour") "" }}
-{{ $oom := or (eq "oom" $asked) (hasSuffix "oom" (regexReplaceAll "@.*$" (index .spec.containers 0).image "")) }}
-{{ $since := dict }}
-{{ range .status.conditions }}
-{{ $_ := set $since (printf "%%s=%%s" .type .status) .lastTransitionTime }}
-{{ end }}
-conditions:
-%(conditions)s
-containerStatuses:
-{{ range $index, $item := .spec.containers }}
-{{ $was := dict "restartCount" 0 "state" dict }}
-{{ if $root.status.containerStatuses }}{{ $was = index $root.status.containerStatuses $index }}{{ end }}
-{{ $began := $now }}
-{{ if $was.state.running }}{{ $began = $was.state.running.startedAt }}{{ end }}
-{{ $name := regexReplaceAll ":[^/:]*$" (regexReplaceAll "@.*$" $item.image "") "" }}
-{{ $digest := printf "sha256:%%s" (sha256sum $item.image) }}
-{{ if contains "@" $item.image }}{{ $digest = regexReplaceAll "^.*@" $item.image "" }}{{ end }}
-- name: {{ $item.name | Quote }}
-  image: {{ $item.image | Quote }}
-%(container)s
-{{ end }}
-hostIP: 172.20.0.{{ add 10 (int (trimPrefix "node-" .spec.nodeName)) }}
-podIP: {{ or .status.podIP (PodIPWith .spec.nodeName false .metadata.uid .metadata.name .metadata.namespace) | Quote }}
-startTime: {{ or .status.startTime .metadata.creationTimestamp | Quote }}
-phase: %(phase)s
-%(more)s
+{{ $now := Now }} {{ $root := . }} {{ $annotations := or .metadata.annotations dict }} {{ $asked := or (index
+$annotations "rollout.test/behaviour") "" }} {{ $oom := or (eq "oom" $asked) (hasSuffix "oom" (regexReplaceAll "@.*$"
+(index .spec.containers 0).image "")) }} {{ $since := dict }} {{ range .status.conditions }} {{ $_ := set $since
+(printf "%%s=%%s" .type .status) .lastTransitionTime }} {{ end }} conditions: %(conditions)s containerStatuses: {{
+range $index, $item := .spec.containers }} {{ $was := dict "restartCount" 0 "state" dict }} {{ if
+$root.status.containerStatuses }}{{ $was = index $root.status.containerStatuses $index }}{{ end }} {{ $began := $now
+}} {{ if $was.state.running }}{{ $began = $was.state.running.startedAt }}{{ end }} {{ $name := regexReplaceAll
+":[^/:]*$" (regexReplaceAll "@.*$" $item.image "") "" }} {{ $digest := printf "sha256:%%s" (sha256sum $item.image) }}
+{{ if contains "@" $item.image }}{{ $digest = regexReplaceAll "^.*@" $item.image "" }}{{ end }} - name: {{ $item.name
+| Quote }} image: {{ $item.image | Quote }} %(container)s {{ end }} hostIP: 172.20.0.{{ add 10 (int (trimPrefix
+"node-" .spec.nodeName)) }} podIP: {{ or .status.podIP (PodIPWith .spec.nodeName false .metadata.uid .metadata.name
+.metadata.namespace) | Quote }} startTime: {{ or .status.startTime .metadata.creationTimestamp | Quote }} phase:
+%(phase)s %(more)s
 """
 _CONDITION = (
     '- {type: %s, status: "%s", reason: "%s", message: "%s", lastTransitionTime: {{ or (index $since "%s=%s") $now | Quote }}}'
@@ -116,22 +103,27 @@ def _status(container: str, *, ready: bool, phase: str = "Running", more: str = 
     }
 
 
-def _when(**wanted: str) -> list[Json]:
-    """The selector: the pod is not being deleted, and each named fact has one of the values, such as `"a, b"` (with `not a`: none)."""
+def _when(facts: Mapping[str, str]) -> list[Json]:
+    """The selector: the pod is not being deleted, and each fact is one of the words (`"a, b"`), or none of them (`"not a, b"`)."""
     chosen: list[Json] = [{"key": ".metadata.deletionTimestamp", "operator": "DoesNotExist"}]
-    for fact, words in wanted.items():
+    for fact, words in facts.items():
         operator = "NotIn" if words.startswith("not ") else "In"
         values = [word.strip() for word in words.removeprefix("not ").split(",")]
         chosen.append({"key": _FACTS[fact], "operator": operator, "values": values})
     return chosen
 
 
-def _stage(name: str, pause: int, status: str, *, tunable: bool = False, **wanted: str) -> Json:
-    """One stage of a pod's life. `pause` is in milliseconds; an annotation may replace it where it is tunable. No status: delete."""
-    delay: Json = {"durationMilliseconds": pause}
-    if tunable:
-        delay["durationFrom"] = {"expressionFrom": f'.metadata.annotations["{AFTER}"]'}
-    return _document(name, "Pod", _when(**wanted), {"delay": delay, "next": {"statusTemplate": status}})
+def _stage(name: str, pause: int, status: str, **facts: str) -> Json:
+    """One stage of a pod's life: where the facts are so, after a pause (ms), the pod gets this status."""
+    rest = {"delay": {"durationMilliseconds": pause}, "next": {"statusTemplate": status}}
+    return _document(name, "Pod", _when(facts), rest)
+
+
+def _tunable(name: str, pause: int, status: str, **facts: str) -> Json:
+    """The same, with a pause that the pod's annotation may replace."""
+    stage = _stage(name, pause, status, **facts)
+    stage["spec"]["delay"]["durationFrom"] = {"expressionFrom": f'.metadata.annotations["{AFTER}"]'}
+    return stage
 
 
 def _document(name: str, kind: str, when: list[Json], rest: Json) -> Json:
@@ -163,9 +155,9 @@ def _troubled() -> list[Json]:
     losing = {"behaves": "loses-readiness", "ready": "True"}
     return [
         _stage("starts-slowly", 300, waits, phase="Pending", behaves="slow", job="0"),
-        _stage("is-ready-at-last", 8000, ready, tunable=True, phase="Running", ready="False", behaves="slow", job="0"),
-        _stage("loses-readiness", 3000, lost, tunable=True, phase="Running", **losing),
-        _stage("is-evicted", 3000, evicted, tunable=True, phase="Running", behaves="evicted"),
+        _tunable("is-ready-at-last", 8000, ready, phase="Running", ready="False", behaves="slow", job="0"),
+        _tunable("loses-readiness", 3000, lost, phase="Running", **losing),
+        _tunable("is-evicted", 3000, evicted, phase="Running", behaves="evicted"),
     ]
 
 
@@ -179,7 +171,7 @@ def _crashing() -> list[Json]:
     running = {**pending, "phase": "Running"}
     return [
         _stage("crash-starts", 300, up, **pending),
-        _stage("crash-exits", 300, exits, tunable=True, state="running", restarts="0", **running),
+        _tunable("crash-exits", 300, exits, state="running", restarts="0", **running),
         _stage("crash-exits-again", 300, exits, state="running", restarts="not 0", **running),
         _stage("crash-restarts", 100, restarts, state="terminated", restarts="0", **running),
         _stage("crash-backs-off", 100, waits, state="terminated", restarts="not 0", **running),
@@ -207,8 +199,8 @@ def _jobs() -> list[Json]:
     failed = _status(broken, ready=False, phase="Failed")
     return [
         _stage("job-starts", 200, up, phase="Pending", behaves="not no-pull", job="not 0"),
-        _stage("job-succeeds", 500, done, tunable=True, phase="Running", behaves="not fails, evicted", job="not 0"),
-        _stage("job-fails", 500, failed, tunable=True, phase="Running", behaves="fails", job="not 0"),
+        _tunable("job-succeeds", 500, done, phase="Running", behaves="not fails, evicted", job="not 0"),
+        _tunable("job-fails", 500, failed, phase="Running", behaves="fails", job="not 0"),
     ]
 
 
@@ -220,24 +212,13 @@ def _deleted() -> Json:
 
 
 _NODE_STATUS = """
-{{ $now := Now }}
-conditions:
-{{ range NodeConditions }}
-- type: {{ .type | Quote }}
-  status: {{ .status | Quote }}
-  reason: {{ .reason | Quote }}
-  message: {{ .message | Quote }}
-  lastHeartbeatTime: {{ $now | Quote }}
-  lastTransitionTime: {{ $now | Quote }}
-{{ end }}
-addresses:
-- {type: InternalIP, address: 172.20.0.{{ add 10 (int (trimPrefix "node-" .metadata.name)) }}}
-- {type: Hostname, address: {{ .metadata.name | Quote }}}
-allocatable: {cpu: "64", memory: 256Gi, pods: "500"}
-capacity: {cpu: "64", memory: 256Gi, pods: "500"}
-nodeInfo: {architecture: amd64, operatingSystem: linux, kubeletVersion: kwok, kubeProxyVersion: "", containerRuntimeVersion: kwok,
-  kernelVersion: "", osImage: "", machineID: "", systemUUID: "", bootID: ""}
-phase: Running
+{{ $now := Now }} conditions: {{ range NodeConditions }} - type: {{ .type | Quote }} status: {{ .status | Quote }}
+reason: {{ .reason | Quote }} message: {{ .message | Quote }} lastHeartbeatTime: {{ $now | Quote }}
+lastTransitionTime: {{ $now | Quote }} {{ end }} addresses: - {type: InternalIP, address: 172.20.0.{{ add 10 (int
+(trimPrefix "node-" .metadata.name)) }}} - {type: Hostname, address: {{ .metadata.name | Quote }}} allocatable: {cpu:
+"64", memory: 256Gi, pods: "500"} capacity: {cpu: "64", memory: 256Gi, pods: "500"} nodeInfo: {architecture: amd64,
+operatingSystem: linux, kubeletVersion: kwok, kubeProxyVersion: "", containerRuntimeVersion: kwok, kernelVersion: "",
+osImage: "", machineID: "", systemUUID: "", bootID: ""} phase: Running
 """
 
 

@@ -1,6 +1,7 @@
 """SkyWalking OAP 10.1.0 on loopback: the last version whose jars are on Maven Central, and the last with H2 inside.
 
-The jar leaves its configuration out; that comes from the folder `facts/skywalking-oap-10.1.0-config` beside the checkout, or under ROLLOUT_SHARED.
+The jar leaves its configuration out; that comes from the folder `facts/skywalking-oap-10.1.0-config` beside the
+checkout, or under ROLLOUT_SHARED.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ _MAIN_CLASS = "org.apache.skywalking.oap.server.starter.OAPServerStartUp"
 _JVM = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx1g", "-Duser.timezone=UTC")
 # Receivers that no test needs; several of them would listen on all interfaces.
 _OFF = (
-    "SW_PROMQL", "SW_LOGQL", "SW_RECEIVER_AWS_FIREHOSE", "SW_OTEL_RECEIVER", "SW_ENVOY_METRIC", "SW_SERVICE_MESH", "SW_RECEIVER_BROWSER",
+    "SW_PROMQL", "SW_LOGQL", "SW_RECEIVER_AWS_FIREHOSE", "SW_OTEL_RECEIVER", "SW_ENVOY_METRIC", "SW_SERVICE_MESH",
+    "SW_RECEIVER_BROWSER",
     "SW_RECEIVER_CLR", "SW_RECEIVER_EBPF", "SW_RECEIVER_TELEGRAF", "SW_RECEIVER_METER",
 )  # fmt: skip
 _LOGGING = """<Configuration status="WARN">
-  <Appenders><Console name="Console" target="SYSTEM_OUT"><PatternLayout pattern="%d %c %L [%t] %p %m%n"/></Console></Appenders>
-  <Loggers><Root level="WARN"><AppenderRef ref="Console"/></Root></Loggers>
-</Configuration>
+  <Appenders><Console name="Console" target="SYSTEM_OUT"><PatternLayout pattern="%d %c %L [%t] %p
+  %m%n"/></Console></Appenders> <Loggers><Root level="WARN"><AppenderRef ref="Console"/></Root></Loggers>
+  </Configuration>
 """
 
 
@@ -84,7 +86,7 @@ class OapServer:
         """See Peer.describe."""
         question = json.dumps({"query": "{version getTimeInfo{timezone currentTimestamp}}"})
         return [
-            f"SkyWalking OAP {build.OAP_VERSION}: GraphQL at {self.url}/graphql, HTTP receivers at {self.url}/v3/...; log in {self.server.log}",
+            f"SkyWalking OAP {build.OAP_VERSION} at {self.url} (/graphql, /v3/segments ...); log in {self.server.log}",
             f"  curl -H 'Content-Type: application/json' -d '{question}' {self.url}/graphql",
         ]
 
@@ -98,7 +100,7 @@ class OapServer:
         self.server.kill()
         self.start()
 
-    # -- What agents do ------------------------------------------------------------------------------------------------------------------
+    # -- What agents do
 
     def push_segments(self, segments: Iterable[Json]) -> None:
         """Report segments; see agent.segment."""
@@ -124,7 +126,7 @@ class OapServer:
         """Report one heartbeat."""
         self._push("/v3/management/keepAlive", {"service": service, "serviceInstance": instance})
 
-    # -- What it knows -------------------------------------------------------------------------------------------------------------------
+    # -- What it knows
 
     def now(self) -> int:
         """OAP's own clock, in milliseconds."""
@@ -167,7 +169,7 @@ class OapServer:
         found: list[Json] = self.graphql(document, c=condition)["r"]["traces"]
         return found
 
-    # -- How it starts -------------------------------------------------------------------------------------------------------------------
+    # -- How it starts
 
     def _command(self) -> list[str | Path]:
         classes = f"{self._folder.path}:{_configuration()}:{build.oap_folder()}/*"
