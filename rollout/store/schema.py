@@ -79,20 +79,19 @@ def check_database(database: Database) -> Schema:
     return schema
 
 
-def upgrade_database(database: Database) -> Schema:
-    """Do as `upgrade`, on connections that exist already."""
-    database.read(lambda _: None)
-    return database.write(lambda connection: _migrate(connection, database.place))
+def upgrade_database(database: Database, *, to: str = tables.HEAD) -> Schema:
+    """Do as `upgrade`, on connections that exist already; tests also stop on the way."""
+    return database.write(lambda connection: _migrate(connection, database.place, to))
 
 
-def _migrate(connection: Connection, place: Place) -> Schema:
+def _migrate(connection: Connection, place: Place, to: str) -> Schema:
     if connection.dialect.name == "postgresql":
         connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
     before = Schema(_current(connection))
     _refuse_newer(before, place)
     if before.behind:
-        _run_alembic(connection)
+        _run_alembic(connection, to)
         if connection.dialect.name == "sqlite":
             broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
             if broken:
@@ -100,14 +99,14 @@ def _migrate(connection: Connection, place: Place) -> Schema:
     return before
 
 
-def _run_alembic(connection: Connection) -> None:
+def _run_alembic(connection: Connection, to: str) -> None:
     from alembic import command  # noqa: PLC0415 - slow to import, and only needed here
     from alembic.config import Config  # noqa: PLC0415 - as above
 
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, "head" if to == tables.HEAD else to)
 
 
 def _current(connection: Connection) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,11 +18,13 @@ from rollout.store import tables
 from rollout.store.memory import MemoryStore
 from rollout.store.schema import upgrade
 from rollout.store.sql import SqlStore, open_store
+from tests.peers.postgresql import PostgreSql
 
 START = datetime(2026, 3, 28, 22, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 LEASE = timedelta(seconds=15)
-KINDS = ("memory", "sqlite", "postgresql")
+POSTGRESQL = pytest.param("postgresql", marks=(pytest.mark.peer("postgresql"), pytest.mark.xdist_group("postgresql")))
+KINDS = ("memory", "sqlite", POSTGRESQL)
 
 
 @dataclass
@@ -73,7 +75,7 @@ class engine:  # noqa: N801 - reads as a verb: with engine(url) as connection
     """A connection past the store, to look at rows or to do harm."""
 
     def __init__(self, url: str) -> None:
-        self._engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"), poolclass=sa.NullPool)
+        self._engine = sa.create_engine(re.sub(r"^postgresql:", "postgresql+psycopg:", url), poolclass=sa.NullPool)
 
     def __enter__(self) -> sa.Connection:
         self._connection = self._engine.connect()
@@ -84,28 +86,25 @@ class engine:  # noqa: N801 - reads as a verb: with engine(url) as connection
         self._engine.dispose()
 
 
-def postgresql_url(request: pytest.FixtureRequest) -> str:
-    """Find the PostgreSQL of this run: of the environment, else the peer that the tests start; skip where there is none."""
-    given = os.environ.get("ROLLOUT_TEST_POSTGRESQL", "")
-    if given:
-        return given
-    try:
-        peer: Any = request.getfixturevalue("postgresql_peer")
-    except pytest.FixtureLookupError:
-        if os.environ.get("ROLLOUT_REQUIRE_PEERS") == "1":
-            raise
-        pytest.skip("no PostgreSQL: set ROLLOUT_TEST_POSTGRESQL to the URL of an empty database")
-    return str(getattr(peer, "url", peer))
+_made: dict[tuple[int, str], str] = {}
+
+
+def postgresql_url(request: pytest.FixtureRequest, name: str) -> str:
+    """Give the URL of a database of that name in the real PostgreSQL; skipped with a reason where there is none."""
+    peer: PostgreSql = request.getfixturevalue("postgresql_peer")
+    if (id(peer), name) not in _made:
+        _made[id(peer), name] = peer.create_database(name)
+    return _made[id(peer), name]
 
 
 @pytest.fixture(params=KINDS)
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     """Every test runs once for each kind."""
     kind = str(request.param)
-    url = (
-        {"memory": "", "sqlite": f"sqlite:///{tmp_path}/rollout.db"}.get(kind) if kind != "postgresql" else postgresql_url(request)
-    )
-    bench = Bench(kind, str(url))
+    url = f"sqlite:///{tmp_path}/rollout.db" if kind == "sqlite" else ""
+    if kind == "postgresql":
+        url = postgresql_url(request, "store_contract")
+    bench = Bench(kind, url)
     if kind != "memory":
         upgrade(bench.url, clock=bench.clock)
     if kind == "postgresql":
