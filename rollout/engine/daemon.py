@@ -62,6 +62,7 @@ class Daemon:
             timezone="UTC",
         )
         self.looking = False
+        self._busy = False
 
     def start(self) -> None:
         """Take the lease, claim, and begin; returns at once."""
@@ -103,9 +104,11 @@ class Daemon:
     def _look(self) -> None:
         engine = self.engine
         while not self._stopping.is_set():
+            self._busy = True
             due = engine.wakes.due(engine.clock.now(), LOOKS_AT_ONCE)
             for rollout in due:
                 engine.tick(rollout)
+            self._busy = bool(due)
             if not due:
                 engine.wakes.wait(self._sleep())
 
@@ -114,6 +117,25 @@ class Daemon:
         if at is None:
             return LONGEST_SLEEP
         return min(max((at - self.engine.clock.now()).total_seconds(), 0.001), LONGEST_SLEEP)
+
+    def alive(self) -> bool:
+        """Say whether the looking thread lives."""
+        return self.looking and self._thread.is_alive()
+
+    def problems(self) -> list[str]:
+        """List what keeps rollouts from going forward; stepping back needs none of it."""
+        found: list[str] = []
+        if not self.alive():
+            found.append("the looking thread does not run")
+        if not self.engine.lease.certain():
+            found.append("the lease is not certain: the database does not answer, or another daemon took over")
+        if self.engine.saving.commits.trouble:
+            found.append(f"database: {self.engine.saving.commits.trouble}")
+        return found
+
+    def idle(self) -> bool:
+        """Say whether nobody is to be looked at and nothing is under way, so that compressed time may pass."""
+        return self.engine.workers.idle() and self.engine.wakes.empty(self.engine.clock.now()) and not self._busy
 
     def stop(self, timeout: float = 8.0) -> None:
         """Stop cleanly: no further look, what is under way is waited for, the lease is given back."""

@@ -1,0 +1,73 @@
+"""Stepping back without the daemon: with the operator's own kubeconfig, and with what the database knows, if it answers.
+
+A rollout id is looked up in the database; where that is gone too, `NAMESPACE/STABLE` or `CLUSTER/NAMESPACE/STABLE` says which
+target, with the canary called STABLE-canary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import typer
+
+from rollout.adapters.clock import SystemClock
+from rollout.adapters.kubernetes import ClusterSettings
+from rollout.adapters.kubernetes_break_glass import SteppedBack, step_back_now
+from rollout.core.errors import Problem, Refused, RolloutError
+from rollout.core.state import Promoting, Retiring, Retreating, Snapshot, State, Watching
+from rollout.core.target import Target
+from rollout.wiring import open_parts
+
+if TYPE_CHECKING:
+    from rollout.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    target: Target
+    rollout: str | None
+    snapshot: Snapshot | None
+
+
+def step_back(name: str, settings: Settings, database: str | None) -> SteppedBack:
+    """Step a target back now. Raises Refused when nothing tells which target is meant."""
+    known = _from_database(name, settings, database) or _from_name(name)
+    entry = next((cluster for cluster in settings.clusters if cluster.name == known.target.cluster), None)
+    if entry is None:
+        raise Refused(f"no cluster {known.target.cluster!r} is configured", (Problem("unknown cluster", remedy="--config FILE"),))
+    return step_back_now(entry.build(ClusterSettings), SystemClock(), known.target, known.rollout, known.snapshot)
+
+
+def _from_database(name: str, settings: Settings, database: str | None) -> _Known | None:
+    try:
+        with open_parts(settings, database=database, outside=False) as parts:
+            row = parts.desk.find(name)
+            state = parts.codec.state(row.state, row.id)
+            return _Known(parts.codec.execution(row).target, row.id, _snapshot(state))
+    except RolloutError as error:
+        typer.echo(f"the database does not help ({error}); going by the name alone", err=True)
+        return None
+
+
+def _snapshot(state: State) -> Snapshot | None:
+    match state.step:
+        case Promoting(snapshot=snapshot) | Watching(snapshot=snapshot) | Retiring(snapshot=snapshot):
+            return snapshot
+        case Retreating(snapshot=snapshot, leave_stable=False):
+            return snapshot
+        case _:
+            return None
+
+
+def _from_name(name: str) -> _Known:
+    parts = name.split("/")
+    if len(parts) == 2:  # noqa: PLR2004 - namespace and Deployment
+        parts = ["default", *parts]
+    if len(parts) != 3 or not all(parts):  # noqa: PLR2004 - cluster, namespace and Deployment
+        raise Refused(
+            f"{name!r} tells no target",
+            (Problem("the database does not know it", remedy="give it as NAMESPACE/STABLE-DEPLOYMENT"),),
+        )
+    cluster, namespace, stable = parts
+    return _Known(Target(cluster, namespace, stable, stable, f"{stable}-canary"), None, None)

@@ -1,0 +1,135 @@
+"""What all commands share: options, opening and closing, exit codes, and how failures are shown.
+
+Exit codes: 0 done, 1 failed (or rejected), 2 refused (bad input, impossible as asked), 3 unavailable (ask again later).
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rollout.settings import Settings
+    from rollout.wiring import Parts
+
+EXIT_FAILED = 1
+EXIT_REFUSED = 2
+EXIT_UNAVAILABLE = 3
+
+
+class Output(StrEnum):
+    """How results are printed. `json` is stable and documented in the README."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", envvar="ROLLOUT_CONFIG", help="The daemon's configuration file.", show_default=False),
+]
+DatabaseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        envvar="ROLLOUT_DATABASE",
+        help="Database URL, e.g. sqlite:///rollout.db; wins over the configuration.",
+        show_default=False,
+    ),
+]
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="text or json.")]
+RolloutArgument = Annotated[str, typer.Argument(help="Rollout id, the beginning of one, or a plan's name (its newest rollout).")]
+ReasonOption = Annotated[str, typer.Option("--reason", "-m", help="Why: it is kept in history and told in notices.")]
+ActorOption = Annotated[
+    str, typer.Option("--as", envvar="ROLLOUT_ACTOR", help="Who you are, for history.", show_default="your login")
+]
+
+
+def actor_or_login(actor: str) -> str:
+    """Say who asks: what was given, else the login name."""
+    if actor:
+        return actor
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return f"uid {os.getuid()}"
+
+
+def settings_of(config: Path | None) -> Settings:
+    """Read the configuration, defaults where there is none."""
+    from rollout.settings_file import load_settings  # noqa: PLC0415 - lazy: `--help` pays for nothing
+    from rollout.wiring import MODELS  # noqa: PLC0415 - as above
+
+    return load_settings(config, MODELS)
+
+
+def prepared_database(settings: Settings, database: str | None, *, upgrade: bool) -> str:
+    """Choose the database and see that its schema fits; an embedded one is brought up to date where `upgrade` says so."""
+    from rollout.adapters.clock import SystemClock  # noqa: PLC0415 - lazy
+    from rollout.store import schema  # noqa: PLC0415 - lazy
+
+    url = database or settings.database.address
+    if upgrade and url.startswith("sqlite"):
+        schema.upgrade(url, clock=SystemClock())
+    else:
+        schema.check(url, clock=SystemClock())
+    return url
+
+
+@contextmanager
+def opened(config: Path | None, database: str | None, *, outside: bool = False) -> Iterator[Parts]:
+    """Open the store (and with `outside` clusters, backends and channels) for one command; failures become exit codes."""
+    from rollout import logs  # noqa: PLC0415 - lazy
+    from rollout.wiring import open_parts  # noqa: PLC0415 - lazy
+
+    with failures():
+        logs.configure("error", "console")
+        settings = settings_of(config)
+        url = prepared_database(settings, database, upgrade=True)
+        with open_parts(settings, database=url, outside=outside) as parts:
+            yield parts
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """Show a failure in words, and leave with its exit code; a bug still shows its traceback."""
+    from rollout.core.errors import Refused, RolloutError, Unavailable  # noqa: PLC0415 - lazy
+
+    try:
+        yield
+    except Refused as error:
+        complain(str(error), [str(problem) for problem in error.problems])
+        raise typer.Exit(EXIT_REFUSED) from None
+    except Unavailable as error:
+        complain(str(error), [])
+        raise typer.Exit(EXIT_UNAVAILABLE) from None
+    except RolloutError as error:
+        complain(str(error), [])
+        raise typer.Exit(EXIT_FAILED) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except BrokenPipeError:
+        sys.stderr.close()
+        raise typer.Exit(EXIT_FAILED) from None
+
+
+def complain(headline: str, details: list[str]) -> None:
+    """Write an error to stderr: the sentence, then one line for each problem."""
+    typer.secho(f"rollout: {headline}", err=True, fg="red" if sys.stderr.isatty() else None)
+    for line in details:
+        typer.echo(f"  {line}", err=True)
+
+
+def emit(document: object) -> None:
+    """Print a document as JSON: keys as documented, times ISO 8601 in UTC."""
+    import json  # noqa: PLC0415 - lazy
+
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))

@@ -1,0 +1,121 @@
+"""Doctor, `signals test` and `notify test`: does what we are told to talk to answer, and is a plan fit to start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rollout.cli.context import EXIT_FAILED, EXIT_REFUSED, ConfigOption, DatabaseOption, Output, OutputOption, emit, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rollout.core.observation import Line
+
+notices = typer.Typer(help="Notices: test the channels.", no_args_is_help=True)
+signals = typer.Typer(help="Signals: ask what a plan would ask, now.", no_args_is_help=True)
+
+MARKS = {"ok": "ok     ", "warning": "WARNING", "refused": "REFUSED", "failed": "FAILED "}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(doctor)
+    app.add_typer(signals, name="signals")
+
+
+def doctor(
+    plan: Annotated[Path | None, typer.Argument(help="A plan file: also run its preflight.", show_default=False)] = None,
+    output: OutputOption = Output.TEXT,
+    config: ConfigOption = None,
+    database: DatabaseOption = None,
+) -> None:
+    """Check database, clusters, backends and channels; with a plan, everything that its preflight would check."""
+    from rollout.engine.doctoring import check_up  # noqa: PLC0415 - lazy
+
+    with opened(config, database, outside=True) as parts:
+        lines = list(check_up(parts.store, parts.sources))
+        if plan is not None:
+            lines += _preflight(parts, plan)
+        _print(lines, output)
+        if any(line.level == "refused" for line in lines):
+            raise typer.Exit(EXIT_REFUSED)
+
+
+def _preflight(parts: object, plan: Path) -> Iterable[Line]:
+    from rollout.adapters.planfile import load_planfile  # noqa: PLC0415 - lazy
+    from rollout.core.decision import Execution  # noqa: PLC0415 - lazy
+    from rollout.core.observation import Line as CheckLine  # noqa: PLC0415 - lazy
+    from rollout.core.plan import CanaryPlan  # noqa: PLC0415 - lazy
+    from rollout.engine.preflight import Preflight  # noqa: PLC0415 - lazy
+    from rollout.wiring import Parts  # noqa: PLC0415 - lazy
+
+    assert isinstance(parts, Parts)  # noqa: S101 - for the type checker: imported lazily
+    read = load_planfile(plan)
+    compiled = read.plan.signals if isinstance(read.plan, CanaryPlan) else ()
+    execution = Execution("doctor", read.plan, compiled)
+    lines = [CheckLine("policy", "refused", str(problem)) for problem in parts.desk.check(read.plan)]
+    lines += Preflight(parts.clusters, parts.sources, parts.store, parts.clock).lines(execution)
+    return lines
+
+
+def _print(lines: Iterable[Line], output: Output) -> None:
+    if output is Output.JSON:
+        emit([{"check": x.name, "level": x.level, "message": x.message, "remedy": x.remedy} for x in lines])
+        return
+    for line in lines:
+        typer.echo(f"{MARKS.get(line.level, line.level)}  {line.name}: {line.message}")
+        if line.remedy:
+            typer.echo(f"         -> {line.remedy}")
+
+
+@notices.command("test")
+def notify_test(
+    channel: Annotated[str, typer.Argument(help="Only this channel.", show_default=False)] = "",
+    config: ConfigOption = None,
+    database: DatabaseOption = None,
+) -> None:
+    """Send a test notice through each channel, and say what each answered."""
+    from rollout.core.errors import RolloutError  # noqa: PLC0415 - lazy
+    from rollout.engine.doctoring import test_message  # noqa: PLC0415 - lazy
+
+    with opened(config, database, outside=True) as parts:
+        chosen = {name: n for name, n in parts.notifiers.items() if channel in {"", name}}
+        if not chosen:
+            typer.echo(f"no channel {channel!r} is configured" if channel else "no channel is configured", err=True)
+            raise typer.Exit(EXIT_REFUSED)
+        failed = False
+        for name, notifier in chosen.items():
+            try:
+                notifier.send(test_message(parts.clock.now()))
+            except RolloutError as error:
+                failed = True
+                typer.echo(f"FAILED   {name}: {error}", err=True)
+            else:
+                typer.echo(f"ok       {name}: delivered")
+        if failed:
+            raise typer.Exit(EXIT_FAILED)
+
+
+@signals.command("test")
+def signals_test(
+    plan: Annotated[Path, typer.Argument(help="A plan file.", show_default=False)],
+    config: ConfigOption = None,
+    database: DatabaseOption = None,
+) -> None:
+    """Ask each signal of a plan now: the query as sent, the answer for the stable pods, the verdict that it would give."""
+    from rollout.adapters.planfile import load_planfile  # noqa: PLC0415 - lazy
+    from rollout.core.decision import Execution  # noqa: PLC0415 - lazy
+    from rollout.engine.doctoring import try_signals  # noqa: PLC0415 - lazy
+
+    with opened(config, database, outside=True) as parts:
+        read = load_planfile(plan)
+        execution = Execution("signals-test", read.plan, read.plan.signals if hasattr(read.plan, "signals") else ())
+        cluster = parts.clusters.get(execution.target.cluster)
+        if cluster is None:
+            typer.echo(f"no cluster {execution.target.cluster!r} is configured", err=True)
+            raise typer.Exit(EXIT_REFUSED)
+        for line in try_signals(execution, cluster, parts.sources, parts.store, parts.clock):
+            typer.echo(line)

@@ -1,0 +1,150 @@
+"""Plan files: validate, preview, submit, schema."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rollout.cli.context import (
+    EXIT_REFUSED,
+    ActorOption,
+    ConfigOption,
+    DatabaseOption,
+    Output,
+    OutputOption,
+    actor_or_login,
+    complain,
+    emit,
+    failures,
+    opened,
+    settings_of,
+)
+
+if TYPE_CHECKING:
+    from rollout.adapters.planfile import PlanFile
+    from rollout.core.policy import Policy
+
+FileArgument = Annotated[Path, typer.Argument(help="A plan file.", show_default=False)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(validate)
+    app.command()(preview)
+    app.command()(submit)
+    app.command()(schema)
+
+
+def validate(
+    files: Annotated[list[Path], typer.Argument(help="Plan files.", show_default=False)],
+    config: ConfigOption = None,
+) -> None:
+    """Check plan files against the schema and the policy; every problem at once, with its place."""
+    from rollout.adapters.planfile import load_planfile  # noqa: PLC0415 - lazy
+    from rollout.core.errors import Refused  # noqa: PLC0415 - lazy
+
+    with failures():
+        policy = settings_of(config).policy
+        bad = 0
+        for file in files:
+            try:
+                _check(load_planfile(file), policy)
+            except Refused as error:
+                bad += 1
+                complain(str(error), [str(problem) for problem in error.problems])
+            else:
+                typer.echo(f"{file}: valid")
+        if bad:
+            raise typer.Exit(EXIT_REFUSED)
+
+
+def _check(read: PlanFile, policy: Policy) -> None:
+    from dataclasses import replace  # noqa: PLC0415 - lazy
+
+    from rollout.core.errors import Refused  # noqa: PLC0415 - lazy
+
+    problems = policy.check(read.plan)
+    if problems:
+        raise Refused(f"{read.name}: the policy does not allow it", tuple(replace(p, file=p.file or read.name) for p in problems))
+
+
+def preview(
+    file: FileArgument,
+    at: Annotated[str, typer.Option("--at", help="Start at this time (ISO 8601) instead of now.")] = "",
+    stable: Annotated[int, typer.Option("--stable", min=1, help="Replicas of the stable Deployment, for the shares.")] = 10,
+    output: OutputOption = Output.TEXT,
+    config: ConfigOption = None,
+) -> None:
+    """Show the timetable with dates before anything happens: steps, shares, signals, what the policy says."""
+    from rollout.adapters.planfile import load_planfile  # noqa: PLC0415 - lazy
+    from rollout.cli.timetable import start_of, timetable  # noqa: PLC0415 - lazy
+
+    with failures():
+        settings = settings_of(config)
+        read = load_planfile(file)
+        _check(read, settings.policy)
+        table = timetable(read.plan, start_of(read.plan, at), stable, settings.policy)
+        if output is Output.JSON:
+            emit(table.as_document())
+        else:
+            for line in table.lines():
+                typer.echo(line)
+
+
+def submit(
+    file: FileArgument,
+    *,
+    actor: ActorOption = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the rollout that the plan supersedes has stepped back.")] = False,
+    follows: Annotated[str, typer.Option("--follows", help="The rollout that this one is a hotfix for.")] = "",
+    output: OutputOption = Output.TEXT,
+    config: ConfigOption = None,
+    database: DatabaseOption = None,
+) -> None:
+    """Hand a plan to the daemon. The same file twice starts nothing new."""
+    from rollout.adapters.planfile import load_planfile  # noqa: PLC0415 - lazy
+    from rollout.cli.documents import rollout_document  # noqa: PLC0415 - lazy
+
+    with opened(config, database) as parts:
+        read = load_planfile(file)
+        linked = parts.desk.find(follows).id if follows else None
+        if wait:
+            _wait_for_superseded(parts, read, actor_or_login(actor))
+        submission = parts.desk.submit(
+            read.plan, read.source, actor_or_login(actor), follows=linked, relation="hotfix" if linked else ""
+        )
+        row = submission.rollout
+        if output is Output.JSON:
+            emit({"created": submission.created, **rollout_document(row)})
+        elif submission.created:
+            typer.echo(f"{row.id} started: {row.target} to {row.image}")
+            typer.echo(f"  rollout watch {row.id}")
+        else:
+            typer.echo(
+                f"nothing new: this very plan is rollout {row.id} ({row.outcome.value}); `rollout retry {row.id}` starts again"
+            )
+
+
+def _wait_for_superseded(parts: object, read: PlanFile, actor: str) -> None:
+    from rollout.core.errors import Refused  # noqa: PLC0415 - lazy
+    from rollout.wiring import Parts  # noqa: PLC0415 - lazy
+
+    assert isinstance(parts, Parts)  # noqa: S101 - for the type checker: imported lazily
+    old = getattr(read.plan.spec, "supersede", None)
+    while old is not None and not parts.desk.find(old).outcome.at_rest:
+        try:
+            parts.desk.submit(read.plan, read.source, actor)
+        except Refused:
+            if parts.desk.find(old).outcome.at_rest:
+                return
+        time.sleep(0.5)  # noqa: TID251 - a person waits at a terminal
+
+
+def schema() -> None:
+    """Print the JSON Schema of plan files, for editors."""
+    from rollout.core.plan_schema import plan_json_schema  # noqa: PLC0415 - lazy
+
+    emit(plan_json_schema())

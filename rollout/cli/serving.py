@@ -1,0 +1,79 @@
+"""The long-running commands: serve, sandbox, demo."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rollout.cli.context import EXIT_FAILED, ConfigOption, DatabaseOption, failures, prepared_database, settings_of
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(serve)
+    app.command()(demo)
+    app.command()(sandbox)
+
+
+def serve(
+    config: ConfigOption = None,
+    database: DatabaseOption = None,
+    port: Annotated[int | None, typer.Option("--port", help="HTTP port; wins over the configuration.", min=0, max=65535)] = None,
+) -> None:
+    """Run the daemon until SIGTERM or SIGINT; it stops cleanly within 10 s."""
+    from rollout import logs  # noqa: PLC0415 - lazy
+    from rollout.core.errors import Refused  # noqa: PLC0415 - lazy
+    from rollout.web.app import WebServer, make_app  # noqa: PLC0415 - lazy
+    from rollout.wiring import build_daemon, open_parts  # noqa: PLC0415 - lazy
+
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    with failures():
+        settings = settings_of(config)
+        logs.configure(settings.log.level, settings.log.format)
+        url = prepared_database(settings, database, upgrade=True)
+        with open_parts(settings, database=url) as parts:
+            daemon = build_daemon(parts)
+            listen = settings.http.port if port is None else port
+            web = WebServer(make_app(daemon), settings.http.host, listen)
+            web.start()
+            if not web.listening:
+                raise Refused(f"cannot listen on {settings.http.host}:{listen}: is another daemon running there?")
+            daemon.start()
+            try:
+                stopping.wait()
+            finally:
+                daemon.stop()
+                web.stop()
+
+
+def demo(
+    *,
+    scenario: Annotated[str, typer.Option("--scenario", help="Only this one: good, bad, offline, offline-fails.")] = "",
+    database: Annotated[str | None, typer.Option("--database", help="Default: a SQLite file in a temporary folder.")] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Lines instead of a live picture.")] = False,
+) -> None:
+    """Show it at work: the real daemon against a pretend cluster, time compressed. Exit 0 only if each story ended as it should."""
+    from rollout.cli.demo import run  # noqa: PLC0415 - lazy
+
+    with failures():
+        if not run(scenario, database, plain=plain):
+            raise typer.Exit(EXIT_FAILED)
+
+
+def sandbox(
+    folder: Annotated[Path, typer.Option("--folder", help="Where kubeconfig and configuration are written.")] = Path(
+        "rollout-sandbox"
+    ),
+    speed: Annotated[float, typer.Option("--speed", min=0.0, help="How much faster than real time it runs.")] = 1.0,
+) -> None:
+    """Serve a pretend cluster with its backends on loopback, for you to play with (kubectl works)."""
+    from rollout.cli.sandboxing import run  # noqa: PLC0415 - lazy
+
+    with failures():
+        run(folder, speed)
