@@ -226,10 +226,10 @@ class ApisixGateway:
         view = self._admin.view()
         if not gate.place.kind.in_cluster:
             return bypasses(view, gate)
-        made = f"{gate.place.id.replace('/', '_', 1)}"
-        routes = [route for route in view.routes if _made_from(route, made, gate)]
-        found = {line for route in routes for line in bypasses(view, _as_route(gate, route))}
-        return tuple(sorted(found)) or (() if routes else (f"{gate.place} has made no route on gateway {self._name} yet",))
+        if gate.place.kind is PlaceKind.APISIX_PLUGIN_CONFIG:
+            return (f"which routes use {gate.place} does not show on the gateway: their own plugins would win over it",)
+        made = [Place(PlaceKind.ROUTE, str(route.get("id"))) for route in view.routes if _made_from(route, gate)]
+        return bypasses(view, gate, made) if made else (f"{gate.place} has made no route on gateway {self._name} yet",)
 
     def routes_reaching(self, nodes: Sequence[str], services: Sequence[str] = ()) -> Sequence[RouteReach]:
         """Find the routes that lead to these hosts (pod IPs, Service names) or gateway services."""
@@ -253,11 +253,7 @@ def _is(target: GateTarget, value: Value, view: GatewayView) -> bool:
     return host_fits and (not target.uri or target.uri in uris_of(value))
 
 
-def _made_from(route: Value, prefix: str, gate: GateObject) -> bool:
+def _made_from(route: Value, gate: GateObject) -> bool:
     """Recognise the routes that a controller made of an ApisixRoute: named `namespace_name_rule`."""
-    wanted = {f"{prefix}_{part.rule}" for part in gate.parts}
-    return bool(owner_of(route)) and str(route.get("name")) in wanted
-
-
-def _as_route(gate: GateObject, route: Value) -> GateObject:
-    return GateObject(Place(PlaceKind.ROUTE, str(route.get("id"))), gate.plugin, gate.parts)
+    prefix = gate.place.id.replace("/", "_", 1)
+    return bool(owner_of(route)) and str(route.get("name")) in {f"{prefix}_{part.rule}" for part in gate.parts}

@@ -1,8 +1,8 @@
 """Gates on routes that an ingress controller owns: written to its ApisixRoute or ApisixPluginConfig, not past it.
 
 A direct change of such a route is undone at the controller's next event, and at its hourly sync. So the item in the Kubernetes
-object's list of plugins is changed: read, changed, and replaced with the `resourceVersion` that was read. The list has no keys
-that a merge patch could address, and these kinds do not support strategic merge.
+object's list of plugins is changed: the whole list is read, changed, and written with the `resourceVersion` that was read,
+because a merge patch can only replace a list, and these kinds do not support strategic merge.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class CustomObjects(Protocol):
         """Read one. Raises Unavailable, Rejected (code 404 or 403)."""
         ...
 
-    def replace(
-        self, group: str, version: str, namespace: str, plural: str, name: str, body: Mapping[str, Any]
-    ) -> Mapping[str, Any]:
-        """Write the whole object, with the `metadata.resourceVersion` that it was read with.
+    def patch_spec(
+        self, group: str, version: str, namespace: str, plural: str, name: str, spec: Mapping[str, Any], resource_version: str
+    ) -> None:
+        """Replace these keys of `spec`, if the object still has this `resourceVersion`.
 
         Raises Conflict (409: somebody wrote in between), Unavailable (perhaps `maybe_done`), Rejected.
         """
@@ -76,8 +76,10 @@ class CustomGates:
                 changed |= _set_item(holder, plugin, wanted[rule])
         if changed:
             namespace, _, name = place.id.partition("/")
-            found.pop("status", None)
-            self._objects.replace(GROUP, VERSION, namespace, PLURALS[place.kind], name, found)
+            key = "http" if place.kind is PlaceKind.APISIX_ROUTE else "plugins"
+            version = str(found.get("metadata", {}).get("resourceVersion", ""))
+            spec = {key: found["spec"][key]}
+            self._objects.patch_spec(GROUP, VERSION, namespace, PLURALS[place.kind], name, spec, version)
 
     def _describe(self, place: Place, plugin: str, rule: str, found: Json) -> GateObject:
         parts: list[Part] = []
@@ -132,10 +134,10 @@ def _set_item(holder: Json, plugin: str, wanted: str | None) -> bool:
         if place is not None and items[place] == item:
             return False
         items[len(items) if place is None else place : len(items) if place is None else place + 1] = [item]
-    if items:
+    if items or "name" not in holder:
         holder["plugins"] = items
     else:
-        holder.pop("plugins", None)
+        del holder["plugins"]  # a rule as it was before it had any; an ApisixPluginConfig must have the list
     return True
 
 

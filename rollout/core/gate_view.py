@@ -168,14 +168,18 @@ def governing(view: GatewayView, route: Value, plugin: str) -> Place | None:
     return None
 
 
-def bypasses(view: GatewayView, gate: GateObject) -> tuple[str, ...]:
-    """List, in words, the ways past a closed gate that the configuration shows. Empty does not prove that there is none."""
-    covered = [route for route in view.routes if _covers(route, gate.place)]
+def bypasses(view: GatewayView, gate: GateObject, places: Iterable[Place] = ()) -> tuple[str, ...]:
+    """List, in words, the ways past a closed gate that the configuration shows. Empty does not prove that there is none.
+
+    `places`: what the gate is here, where that is not its own place (the routes that a controller made of one object).
+    """
+    gated = frozenset(places) or frozenset((gate.place,))
+    covered = [route for route in view.routes if any(_covers(route, place) for place in gated)]
     nodes = frozenset().union(*(hosts for route in covered for _, hosts in _destinations(view, route)))
-    found = [*_own_plugin(view, covered, gate), *_consumers(view, covered, gate)]
+    found = [*_own_plugin(view, covered, gate.plugin, gated), *_consumers(view, covered, gate)]
     for route in view.routes:
-        if route not in covered and _enabled(route):
-            found.extend(_other_route(view, route, covered, nodes, gate))
+        if route not in covered and _enabled(route) and governing(view, route, gate.plugin) not in gated:
+            found.extend(_other_route(view, route, covered, nodes))
     found.extend(
         f"stream route {_id(stream)} leads to the same pods on port {stream.get('server_port', '?')}"
         for stream in view.stream_routes
@@ -192,13 +196,13 @@ def _covers(route: Value, place: Place) -> bool:
     return place.kind is PlaceKind.ROUTE and _id(route) == place.id
 
 
-def _own_plugin(view: GatewayView, covered: list[Value], gate: GateObject) -> Iterator[str]:
+def _own_plugin(view: GatewayView, covered: list[Value], plugin: str, gated: frozenset[Place]) -> Iterator[str]:
     for route in covered:
-        governor = governing(view, route, gate.plugin)
-        if governor is not None and governor != gate.place and _enabled(route):
-            conf = plugins_on(view, route)[gate.plugin]
+        governor = governing(view, route, plugin)
+        if governor is not None and governor not in gated and _enabled(route):
+            conf = plugins_on(view, route)[plugin]
             state = "switched off, which switches the gate off as well" if disabled(conf) else "which replaces the gate's"
-            yield f"route {_named(route)}: {governor} has its own {gate.plugin}, {state}"
+            yield f"route {_named(route)}: {governor} has its own {plugin}, {state}"
 
 
 def _consumers(view: GatewayView, covered: list[Value], gate: GateObject) -> Iterator[str]:
@@ -213,15 +217,20 @@ def _consumers(view: GatewayView, covered: list[Value], gate: GateObject) -> Ite
                 yield f"{words} {name} has its own {gate.plugin}, which replaces the gate's for it"
 
 
-def _other_route(view: GatewayView, route: Value, covered: list[Value], nodes: frozenset[str], gate: GateObject) -> Iterator[str]:
-    if governing(view, route, gate.plugin) == gate.place:
-        return
-    twin = next((other for other in covered if _enabled(other) and _overlap(view, route, other)), None)
-    if twin is not None and _priority(route) >= _priority(twin):
-        rank = "a higher" if _priority(route) > _priority(twin) else "the same"
+def _other_route(view: GatewayView, route: Value, covered: list[Value], nodes: frozenset[str]) -> Iterator[str]:
+    twin = next((other for other in covered if _enabled(other) and _wins(view, route, other)), None)
+    if twin is not None:
+        gap = _priority(route) - _priority(twin)
+        rank = "a higher" if gap > 0 else "the same" if gap == 0 else "a lower"
         yield f"route {_named(route)} answers for the same host and path as {_named(twin)} with {rank} priority, ungated"
     elif any(hosts & nodes for _, hosts in _destinations(view, route)):
         yield f"route {_named(route)} leads to the same pods, ungated"
+
+
+def _wins(view: GatewayView, route: Value, gated: Value) -> bool:
+    """Say whether a request for the gated route may go to the other one: by priority, or by a path that says more."""
+    longest = [max(map(len, uris_of(one)), default=0) for one in (route, gated)]
+    return _overlap(view, route, gated) and (_priority(route) >= _priority(gated) or longest[0] > longest[1])
 
 
 def _overlap(view: GatewayView, one: Value, other: Value) -> bool:

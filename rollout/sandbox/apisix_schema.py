@@ -57,9 +57,7 @@ def check(flavour: Flavour, resource: str, value: Json) -> None:
     plugins = value.get("plugins")
     if plugins is not None and not isinstance(plugins, dict):
         kind = {str: "string", list: "table", bool: "boolean"}.get(type(plugins), "number")
-        raise SchemaError(
-            f'invalid configuration: property "plugins" validation failed: wrong type: expected object, got {kind}'
-        )
+        raise SchemaError(f'invalid configuration: property "plugins" validation failed: wrong type: expected object, got {kind}')
     if resource == "routes" and not ({"uri", "uris"} & value.keys()):
         raise SchemaError("invalid configuration: value should match only one schema, but matches none")
     for name, conf in (plugins or {}).items():

@@ -53,6 +53,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", short=("pdb",)),
     Kind("coordination.k8s.io", "v1", "leases", "Lease"),
     Kind("apisix.apache.org", "v2", "apisixroutes", "ApisixRoute", short=("ar",)),
+    Kind("apisix.apache.org", "v2", "apisixpluginconfigs", "ApisixPluginConfig", short=("apc",)),
 )
 """Every kind that the pretend cluster stores. A new kind is one line here; a controller gives it life."""
 
