@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic_core import PydanticCustomError
 
+from rollout.core.errors import Refused
 from rollout.core.history import NoticeKind
 from rollout.core.plan_base import Contradiction, Part
 from rollout.core.policy import Policy
@@ -66,7 +68,10 @@ class Database(Part):
     @property
     def address(self) -> str:
         """The URL, secret included: for the store and nobody else."""
-        secret = _secret_of(self.url, self.url_file, "urlFile")
+        try:
+            secret = _secret_of(self.url, self.url_file, "urlFile")
+        except PydanticCustomError as error:  # the file was there when the configuration was read
+            raise Refused(f"database.urlFile: {error}") from None
         return secret.get_secret_value() if secret is not None else "sqlite:///rollout.db"
 
 
@@ -83,14 +88,18 @@ class Token(Part):
         if (self.token is None) == (self.token_file is None):
             yield Contradiction("", "either token or tokenFile is expected")
             return
-        if len(self.secret.get_secret_value()) < _SHORTEST_TOKEN:
+        secret = _secret_of(self.token, self.token_file, "tokenFile") or SecretStr("")
+        if len(secret.get_secret_value()) < _SHORTEST_TOKEN:
             key = "token" if self.token is not None else "tokenFile"
             yield Contradiction(key, f"the token is shorter than {_SHORTEST_TOKEN} characters", "openssl rand -hex 24")
 
     @property
     def secret(self) -> SecretStr:
-        """The token."""
-        return _secret_of(self.token, self.token_file, "tokenFile") or SecretStr("")
+        """The token. Raises Refused when its file is gone since the configuration was read."""
+        try:
+            return _secret_of(self.token, self.token_file, "tokenFile") or SecretStr("")
+        except PydanticCustomError as error:
+            raise Refused(f"the token of {self.name}: {error}") from None
 
 
 _SHORTEST_TOKEN = 16

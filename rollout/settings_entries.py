@@ -66,7 +66,9 @@ class Entry(BaseModel):
         try:
             built = model.model_validate(values)
         except ValidationError as error:
-            return None, (*problems, *(_as_written(one, written, model) for one in explain(error, model, values)))
+            failed = {to_attribute(str(one.path[0])).rpartition("_")[0] for one in problems}
+            found = (one for one in explain(error, model, values) if one.path[:1] not in {(name,) for name in failed})
+            return None, (*problems, *(_as_written(one, written, model) for one in found))
         return (None, tuple(problems)) if problems else (built, ())
 
     def _values(self, model: type[BaseModel]) -> tuple[dict[str, Any], dict[str, str], list[Located]]:

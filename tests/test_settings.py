@@ -177,6 +177,23 @@ def test_secrets_come_from_files_and_variables(tmp_path: Path, monkeypatch: pyte
     assert SECRET not in str(settings.channels[0])
 
 
+def test_a_secret_that_cannot_be_read_is_one_problem_and_not_two() -> None:
+    found = problems_of("channels: [{name: ops, type: slack, urlFile: /nope}, {name: two, type: slack, urlEnv: NIX}]")
+    assert [p.key for p in found] == ["channels[0].urlFile", "channels[1].urlEnv"]
+
+
+def test_a_secret_that_vanished_after_the_reading_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("sqlite:///x.db", encoding="utf-8")
+    (tmp_path / "token").write_text(SECRET, encoding="utf-8")
+    settings = parse(f"database: {{urlFile: {tmp_path}/url}}\nhttp: {{tokens: [{{name: a, tokenFile: {tmp_path}/token}}]}}")
+    (tmp_path / "url").unlink()
+    (tmp_path / "token").unlink()
+    with pytest.raises(Refused, match=r"database\.urlFile"):
+        assert settings.database.address
+    with pytest.raises(Refused, match="the token of a"):
+        assert settings.http.tokens[0].secret
+
+
 @pytest.mark.parametrize(
     ("text", "key"),
     [

@@ -198,4 +198,4 @@ class CanaryPlan(Document):
 
 def compile_signals(plan: CanaryPlan) -> tuple[Signal, ...]:
     """Fill in every default of every signal, in the plan's order."""
-    return tuple(signal.compile(plan.spec.target.stable) for signal in plan.spec.signals)
+    return tuple(signal.compile(plan.target) for signal in plan.spec.signals)

@@ -18,7 +18,7 @@ from pydantic_core import CoreSchema
 
 from rollout.core.plan_base import Contradiction, Part
 from rollout.core.plan_errors import unknown
-from rollout.core.presets import PRESETS, Preset
+from rollout.core.presets import PRESETS, Preset, implied
 from rollout.core.quantities import (
     Duration,
     DurationOrZero,
@@ -36,6 +36,7 @@ from rollout.core.quantities import (
     wrong,
 )
 from rollout.core.signals_compiled import JudgeKind, Signal, SignalKind
+from rollout.core.target import Target
 
 PROMETHEUS, SKYWALKING = "prometheus", "skywalking"
 SHORTEST_WINDOW, LONGEST_WINDOW = timedelta(seconds=10), timedelta(hours=1)
@@ -241,12 +242,10 @@ class SignalSpec(Part):
         """The name under which the signal is seen: its own, or the preset's."""
         return self.name or self.preset or ""
 
-    def compile(self, service: str = "") -> Signal:
-        """Fill in every default. `service`: what SkyWalking calls the target, where the plan does not say."""
+    def compile(self, target: Target) -> Signal:
+        """Fill in every default."""
         preset = self._preset
-        parameters = dict(self.parameters)
-        if service and "service" in preset.parameters and preset.backend == SKYWALKING:
-            parameters.setdefault("service", service)
+        parameters = implied(preset, target) | self.parameters
         if self.promql is not None:
             parameters |= self.promql.model_dump(exclude_none=True)
         return Signal(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from rollout.core.signals_compiled import JudgeKind, SignalKind
+from rollout.core.target import Target
 
 _COUNTS, _GAUGE, _ALARMS = SignalKind.COUNTS, SignalKind.GAUGE, SignalKind.ALARMS
 _RATIO, _RANK, _ALARM = JudgeKind.RATIO, JudgeKind.RANK, JudgeKind.ALARM
@@ -40,10 +41,10 @@ _SKYWALKING = ("service", "instance")
 _STATUS = (*_ROUTES, "codes")
 _LOGS = ("pattern", "field", "container")
 _LATENCY = (*_ROUTES, "quantile", "type")
-_INDEX = (*_LOGS, "index", "level")
+_INDEX = (*_LOGS, "index", "level", "query")
 _LINES = (*_SKYWALKING, "level", "pattern")
 _RULES = (*_SKYWALKING, "rules")
-_ALERTS = ("matchers", "receiver", "label")
+_ALERTS = ("matchers", "receiver", "label", "service", "deployment", "workload", "app")
 
 PRESETS: dict[str, Preset] = {
     "skywalking-traces": Preset("skywalking", "error-traces", _COUNTS, _RATIO, _s(120), "error traces", 1.0, _SKYWALKING),
@@ -54,6 +55,16 @@ PRESETS: dict[str, Preset] = {
     "apisix-5xx": Preset("prometheus", "5xx", _COUNTS, _RATIO, _s(15), "5xx answers by node", 1.0, _STATUS),
     "apisix-latency": Preset("prometheus", "latency", _GAUGE, _RANK, _s(15), "p95 by node", 1.0, _LATENCY),
     "error-logs": Preset("elasticsearch", "error-logs", _COUNTS, _RATIO, _s(90), "ERROR lines", 1.5, _INDEX),
-    "pod-logs": Preset("kubernetes", "error-logs", _COUNTS, _RATIO, _s(5), "ERROR lines", 1.5, _LOGS),
     "alertmanager": Preset("alertmanager", "alerts", _ALARMS, _ALARM, _s(0), "firing alerts", 1.0, _ALERTS),
 }
+
+
+def implied(preset: Preset, target: Target) -> dict[str, str]:
+    """Fill in what a source must know of the target, where the plan does not say: what it is called there."""
+    match preset.backend:
+        case "skywalking":
+            return {"service": target.stable}
+        case "alertmanager":
+            return {"deployment": target.stable, "service": target.service}
+        case _:
+            return {}

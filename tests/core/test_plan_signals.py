@@ -47,6 +47,21 @@ def test_every_preset_is_named_asked_and_judged_by_default(name: str) -> None:
     assert (signal.required, signal.dry_run, signal.limit) == (True, False, None)
 
 
+def test_a_source_is_told_what_the_target_is_called_there_unless_the_plan_says_it() -> None:
+    assert compiled("skywalking-traces").parameters == (("service", "orders"),)
+    assert (
+        compiled({"preset": "skywalking-traces", "parameters": {"service": "shop::orders"}}).parameter("service") == "shop::orders"
+    )
+    assert dict(compiled("alertmanager").parameters) == {"deployment": "orders", "service": "orders"}
+    assert compiled("apisix-5xx").parameters == ()
+
+
+def test_skywalking_is_asked_for_whole_minutes() -> None:
+    key, message = complaint({"preset": "skywalking-traces", "window": "90s"})
+    assert (key, "divide an hour" in message) == ("spec.signals[0].window", False)
+    assert compiled({"preset": "apisix-5xx", "window": "30s"}).window == timedelta(seconds=30)
+
+
 def test_an_absolute_limit_replaces_the_comparison() -> None:
     signal = compiled({"preset": "apisix-5xx", "limit": "5%", "kOfN": "2 of 4"})
     assert (signal.judge, signal.limit, signal.k, signal.n) == (JudgeKind.LIMIT, 0.05, 2, 4)
