@@ -22,9 +22,14 @@ _NOBODY = (
 
 
 class Passage(StrEnum):
-    """What became of a request. `OPEN_DOWN`: let through, and nobody answered behind the gate. Stored: never rename."""
+    """What became of a request. Stored: never rename.
+
+    `OPEN_DOWN`: let through, and nobody answered behind the gate. `FORBIDDEN`: a 403 that is not the gate's, by the service or by
+    another restriction before it (a global rule, a firewall): it proves neither an open nor a closed gate.
+    """
 
     BLOCKED = "blocked"
+    FORBIDDEN = "forbidden, but not by the gate"
     SERVED = "served"
     OPEN_DOWN = "let through, nothing behind"
     NO_ROUTE = "no route"
@@ -77,6 +82,8 @@ def passage(result: ProbeResult, config: GateConfig) -> Passage:
         return Passage.BLOCKED
     if result.status == 401 and config.plugin == CONSUMER_RESTRICTION and _unknown(words):  # noqa: PLR2004 - unauthorized
         return Passage.BLOCKED
+    if result.status == 403:  # noqa: PLR2004 - forbidden
+        return Passage.FORBIDDEN
     if result.status == 404 and words.get("error_msg") == "404 Route Not Found":  # noqa: PLR2004 - not found
         return Passage.NO_ROUTE
     return Passage.OPEN_DOWN if result.status in _SERVER_ERRORS else Passage.SERVED
