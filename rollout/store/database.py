@@ -9,9 +9,10 @@ a commit that a power cut could undo would leave the world ahead of its history 
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -21,10 +22,10 @@ from sqlalchemy import event, exc
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.pool import QueuePool
 
-from rollout.core.errors import Refused, RolloutError
+from rollout.core.errors import Refused, Unavailable
 from rollout.ports import Clock
 from rollout.store.columns import dumps
-from rollout.store.faults import TRY_AGAIN, Place, sqlstate, translated
+from rollout.store.faults import BACKEND, TRY_AGAIN, Place, sqlstate, translated
 
 T = TypeVar("T")
 READERS = 4
@@ -51,6 +52,7 @@ class Database:
     """SQLite's file, where it is a plain one."""
     listen: Callable[[Callable[[str], None]], Listening] | None = None
     """Begin to listen for what other processes write; None where the database cannot tell."""
+    closed: threading.Event = field(default_factory=threading.Event)
     begin_call: Callable[[], None] = lambda: None
     """Called at the start of each call: PostgreSQL's connections share one patience per call (postgresql.py)."""
 
@@ -85,7 +87,8 @@ class Database:
             connection.close()
 
     def close(self) -> None:
-        """Give back every connection."""
+        """Give back every connection; later calls raise Unavailable."""
+        self.closed.set()
         self.reader.dispose()
         self.writer.dispose()
 
@@ -112,6 +115,8 @@ class Database:
 
     def _twice(self, attempt: Callable[[], T]) -> T:
         """Try again once where that is safe and helps: a stale connection of the pool, a deadlock. Translate errors."""
+        if self.closed.is_set():
+            raise Unavailable(BACKEND, f"{self.place} was closed by us")
         self.begin_call()
         try:
             try:
@@ -201,6 +206,3 @@ def _sqlite_engine(url: URL, patience: float, *, begin: str, connections: int, m
     event.listen(engine, "connect", prepare)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
-
-
-__all__ = ["Database", "RolloutError", "open_database"]

@@ -86,6 +86,12 @@ def unavailable(place: Place, words: str, *, maybe_done: bool = False) -> Unavai
     return Unavailable(BACKEND, f"{place} {words}; it is asked again", maybe_done=maybe_done)
 
 
+def brief(error: Exception) -> str:
+    """Say what went wrong without the statement and its parameters."""
+    original = error.orig if isinstance(error, exc.DBAPIError) else error
+    return f"{type(original).__name__}: {original}"[:500]
+
+
 def outdated(place: Place, seen: str) -> Refused:
     """Refuse a database whose tables are not those that this version works with."""
     return Refused(f"database: {place} {seen}: run `{REMEDY}`", (Problem(message=seen, remedy=REMEDY),))

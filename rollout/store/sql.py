@@ -27,6 +27,7 @@ from rollout.store import (
 )
 from rollout.store import tables as t
 from rollout.store.database import Database, Listening, open_database
+from rollout.store.faults import brief
 from rollout.store.schema import check_database, upgrade_database
 
 log = structlog.get_logger("rollout.store")
@@ -150,8 +151,8 @@ class SqlStore:
                 written |= self._commit(daemon, [transition])
             except RolloutError:
                 raise
-            except Exception:
-                log.exception("transition-left-out", rollout=transition.rollout, step=transition.step)
+            except Exception as error:  # noqa: BLE001 - a bug in one decision must not stop the others; it is logged
+                log.error("transition-left-out", rollout=transition.rollout, step=transition.step, error=brief(error))
         return written
 
     def command(self, rollout: str, verb: Verb, actor: str, reason: str, at: datetime,
