@@ -8,7 +8,8 @@ Two claims can be certified, each with its own chance alpha' (5 %) of being wron
        E' = mean over a of prod_i L_i(a against r_bad)        certified at E' >= 1/alpha' = 20
 
    A likelihood ratio of this family falls with r, so what holds at r = 3 holds for every r beyond it. There are no restarts:
-   a certificate speaks of the whole run. The candidate's events are never capped here.
+   a certificate speaks of the whole run. The candidate's events are never capped here, and windows before it is known how
+   events clump (judge_bursts.py) do not count.
 2. **Seldom enough by itself.** H0'' is "the candidate's event rate is at least p" (`absolute_limit`); with c events in n
    requests and the alternatives q = 0, p/10, p/4 and p/2, of equal weight:
 

@@ -50,7 +50,7 @@ def advance(mixture: Mixture, factors: Sequence[float] | None, planned: int) -> 
     restarted = mixture.restarted
     if mixture.t < planned:
         fresh = -math.log(planned * len(restarted))
-        restarted = tuple([_log_add(a, fresh) for a in restarted])
+        restarted = tuple([max(a, fresh) + math.log1p(math.exp(-abs(a - fresh))) for a in restarted])
     if factors is None:
         return Mixture(mixture.t + 1, mixture.whole, restarted)
     whole = tuple([w + f for w, f in zip(mixture.whole, factors, strict=True)])
@@ -73,13 +73,6 @@ def log_sum(logs: Sequence[float]) -> float:
     """log(sum(exp(x))) without overflow: `log_sum((0, 0)) == log 2`."""
     top = max(logs)
     return top + math.log(sum([math.exp(x - top) for x in logs]))
-
-
-def _log_add(one: float, other: float) -> float:
-    """Take log(exp(one) + exp(other))."""
-    if one < other:
-        one, other = other, one
-    return one + math.log1p(math.exp(other - one))
 
 
 def _exp(x: float) -> float:

@@ -25,7 +25,7 @@ ALONE = CountWindow(3, 300, 0, 0)
     ids=["60 a minute", "6 a minute", "clumps", "seldom", "worse than yesterday"],
 )
 def test_a_healthy_promotion_is_no_alarm(promotion: Promotion) -> None:
-    assert part(first(100, 31, lambda random: alarm_at(promotion, random))) <= 0.01
+    assert part(first(60, 31, lambda random: alarm_at(promotion, random))) <= 0.01
 
 
 @pytest.mark.parametrize(("bad", "minutes"), [(0.03, 45), (0.1, 10)])

@@ -14,7 +14,7 @@ from rollout.core.judge_counts import CountParameters, CountWindow
 from tests.bench.judge_worlds import World, alarms, first, healthy, judged, part, quantile, since, windows_of
 
 ALPHA = 0.01
-RUNS = 120
+RUNS = 100
 FIVE_MINUTES = 288
 SHIPPED = CountParameters(FIVE_MINUTES, r0=1.0)
 EXACT = CountParameters(FIVE_MINUTES, r0=1.0, cap=None)
