@@ -1,0 +1,161 @@
+"""Drawing for the terminal: the list, one rollout with its signals of both cohorts, history and notices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from rollout.cli.portrait import STEPS, Curve, Hour, Portrait
+from rollout.core.evidence_state import Verdict
+from rollout.core.history import Event, Outcome
+from rollout.core.wording import number, percent, span
+from rollout.ports import HistoryRow, RolloutRow
+
+BARS = " ▁▂▃▄▅▆▇█"
+COLOURS = {
+    Outcome.ACTIVE: "cyan",
+    Outcome.SUCCEEDED: "green",
+    Outcome.FAILED: "red",
+    Outcome.ABORTED: "yellow",
+    Outcome.REFUSED: "yellow",
+    Outcome.CANCELLED: "yellow",
+}
+VERDICTS = {Verdict.HEALTHY: "green", Verdict.FAILING: "bold red", Verdict.SUSPECT: "yellow"}
+NARROW = 28
+
+
+def listing(rows: Sequence[RolloutRow], now: datetime) -> None:
+    """Print one line a rollout."""
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("ID", "TARGET", "IMAGE", "STATE", "STEP", "AGE"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("WHY", overflow="ellipsis", no_wrap=True)
+    for row in rows:
+        state = Text(row.outcome.value, style=COLOURS[row.outcome])
+        table.add_row(row.id, row.target, row.image, state, row.step, span(now - row.created_at), row.why)
+    Console().print(table)
+
+
+def picture(portrait: Portrait) -> RenderableType:
+    """Draw one rollout."""
+    row = portrait.row
+    title = f"{row.target}  {row.image}"
+    outcome = Text(row.outcome.value, style=COLOURS[row.outcome])
+    parts: list[RenderableType] = [_steps(portrait), Text(row.why)]
+    done, needed = portrait.progress
+    if needed:
+        parts.append(_bar(portrait))
+    if portrait.state.paused is not None:
+        parts.append(Text(f"paused by {portrait.state.paused.actor}: {portrait.state.paused.reason}", style="yellow"))
+    parts.extend(Text(f"held ({hold.kind.value}): {hold.why}", style="yellow") for hold in portrait.state.holds)
+    if portrait.curves:
+        parts += [Text(), _signals(portrait.curves)]
+    parts += [Text(), _latest(portrait.events)]
+    return Panel(Group(*parts), title=f"{title}  {outcome.plain}", subtitle=row.id, border_style=COLOURS[row.outcome])
+
+
+def _steps(portrait: Portrait) -> Text:
+    text = Text()
+    step = portrait.row.step
+    names = STEPS if step in STEPS else (*STEPS[:1], step)
+    for name in names:
+        style = "bold cyan" if name == step else "dim"
+        text.append(f" {name} ", style=style)
+        if name != names[-1]:
+            text.append("›", style="dim")
+    if portrait.size:
+        text.append(f"   canary {'●' * portrait.size} {portrait.size}", style="bold")
+    return text
+
+
+def _bar(portrait: Portrait) -> RenderableType:
+    done, needed = portrait.progress
+    table = Table.grid(padding=(0, 1))
+    bar = ProgressBar(total=max(needed.total_seconds(), 1), completed=min(done, needed).total_seconds(), width=40)
+    table.add_row(bar, f"{span(done)} of {span(needed)} credited")
+    return table
+
+
+def _signals(curves: Sequence[Curve]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in ("SIGNAL", "VERDICT", "E (acts at)", "CANDIDATE", "BASELINE", "BY HOUR"):
+        table.add_column(column, no_wrap=True)
+    for curve in curves:
+        state = curve.state
+        verdict = Text(state.verdict.value, style=VERDICTS.get(state.verdict, "white"))
+        mine, theirs = _figures(curve)
+        e_value = f"{number(state.e_value)} ({number(curve.line)})"
+        table.add_row(state.name, verdict, e_value, mine, theirs, _sparkline(curve.hours))
+    return table
+
+
+def _figures(curve: Curve) -> tuple[str, str]:
+    last = dict(curve.state.last)
+    if "candidate" in last:
+        return number(last["candidate"]), number(last["baseline"]) if "baseline" in last else "-"
+    return _ratio(last, "candidate"), _ratio(last, "baseline")
+
+
+def _ratio(last: Mapping[str, float], who: str) -> str:
+    events, requests = last.get(f"{who} events"), last.get(f"{who} requests")
+    if events is None:
+        return "-"
+    if not requests or requests < 0:
+        return number(events)
+    return f"{number(events)}/{number(requests)} {percent(events / requests)}"
+
+
+def _sparkline(hours: Sequence[Hour]) -> str:
+    values = [_rate(hour) for hour in hours][-NARROW:]
+    known = [value for value in values if value is not None]
+    top = max(known, default=0.0)
+    return "".join("·" if v is None else BARS[round(v / top * 8)] if top else BARS[1] for v in values)
+
+
+def _rate(hour: Hour) -> float | None:
+    single = hour.figure("candidate")
+    if single is not None:
+        return single
+    events, requests = hour.figure("candidate events"), hour.figure("candidate requests")
+    if events is None:
+        return None
+    return events / requests if requests else 0.0
+
+
+def _latest(events: Sequence[Event]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for event in events:
+        table.add_row(Text(event.at.strftime("%d %H:%M"), style="dim"), Text(event.kind), Text(event.why, overflow="fold"))
+    return table
+
+
+def history_lines(rows: Sequence[HistoryRow], *, evidence: bool) -> None:
+    """Print a history that reads like a story."""
+    for row in rows:
+        event = row.event
+        if event.kind == "hourly-summary" and not evidence:
+            continue
+        who = "" if event.actor == "rollout" else f" [{event.actor}]"
+        typer.echo(f"{event.at:%Y-%m-%d %H:%M:%S}  {event.step:<11} {event.kind:<16} {event.why}{who}")
+        if evidence:
+            for item in event.evidence:
+                counts = ", ".join(f"{name} {number(value)}" for name, value in item.counts)
+                typer.echo(f"    {item.signal} {item.window_start:%H:%M}-{item.window_end:%H:%M}: {item.verdict}; {item.why}")
+                typer.echo(f"      {counts}" + (f"; asked: {item.query}" if item.query else ""))
+
+
+def notice_lines(notices: Sequence[Mapping[str, Any]]) -> None:
+    """Print what was owed to whom, and whether it arrived."""
+    for item in notices:
+        error = f"  ({item['error']})" if item.get("error") else ""
+        typer.echo(f"{item.get('state', ''):<10} {item.get('channel', ''):<14} {item.get('title', '')}{error}")

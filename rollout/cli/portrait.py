@@ -1,0 +1,133 @@
+"""One rollout as people see it: a value made from its row, its state and its history; pictures.py draws it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from rollout.cli.documents import event_document, rollout_document, time
+from rollout.core.decision import Execution
+from rollout.core.evidence_state import SignalState
+from rollout.core.history import Event
+from rollout.core.plan import CanaryPlan
+from rollout.core.state import Certifying, Promoting, Retiring, Soaking, State, Watching
+from rollout.engine.engine import Codec
+from rollout.ports import RolloutRow, Store
+
+STEPS = ("preflight", "starting", "soaking", "certifying", "promoting", "watching", "retiring")
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """One summary of a signal: figures of both cohorts over the time since the one before."""
+
+    at: datetime
+    counts: tuple[tuple[str, float], ...]
+    verdict: str
+
+    def figure(self, name: str) -> float | None:
+        """Look one figure up."""
+        return dict(self.counts).get(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One signal over time, with the E-value at which it acts."""
+
+    state: SignalState
+    line: float
+    hours: tuple[Hour, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Portrait:
+    """Everything about one rollout that a person wants to see at once."""
+
+    row: RolloutRow
+    execution: Execution
+    state: State
+    now: datetime
+    curves: tuple[Curve, ...]
+    events: tuple[Event, ...]
+
+    @property
+    def size(self) -> int:
+        """How many replicas the canary is meant to have, 0 where there is none."""
+        match self.state.step:
+            case Soaking(size=size) | Certifying(size=size) | Promoting(size=size) | Watching(size=size):
+                return size
+            case _:
+                return 0
+
+    @property
+    def progress(self) -> tuple[timedelta, timedelta]:
+        """How much time is credited of how much is needed in this step; zeros where time is not what counts."""
+        plan = self.execution.plan
+        if not isinstance(plan, CanaryPlan):
+            return timedelta(), timedelta()
+        match self.state.step:
+            case Soaking(credited=credited) | Certifying(credited=credited):
+                return credited, plan.spec.soak
+            case Watching(credited=credited):
+                return credited, plan.spec.promotion.watch
+            case Promoting() | Retiring():
+                return timedelta(), timedelta()
+            case _:
+                return timedelta(), timedelta()
+
+    def as_document(self) -> dict[str, Any]:
+        """Describe it for `-o json`."""
+        done, needed = self.progress
+        return {
+            **rollout_document(self.row),
+            "canaryReplicas": self.size,
+            "creditedSeconds": round(done.total_seconds()),
+            "neededSeconds": round(needed.total_seconds()),
+            "deadline": time(self.state.deadline),
+            "holds": [{"kind": h.kind.value, "why": h.why, "since": time(h.since)} for h in self.state.holds],
+            "signals": [_curve_document(curve) for curve in self.curves],
+            "history": [event_document(event) for event in self.events],
+        }
+
+
+def _curve_document(curve: Curve) -> dict[str, Any]:
+    state = curve.state
+    return {
+        "name": state.name,
+        "verdict": state.verdict.value,
+        "why": state.why,
+        "eValue": state.e_value,
+        "line": curve.line,
+        "certified": state.certified,
+        "lastWindow": dict(state.last),
+        "hours": [{"at": time(hour.at), "verdict": hour.verdict, "counts": dict(hour.counts)} for hour in curve.hours],
+    }
+
+
+def portrait_of(store: Store, codec: Codec, row: RolloutRow, now: datetime, *, latest: int = 12) -> Portrait:
+    """Read everything from the store. Raises Refused where the row cannot be read by this version."""
+    execution = codec.execution(row)
+    state = codec.state(row.state, row.id)
+    events = tuple(item.event for item in store.history(row.id, limit=100_000))
+    return portrait_from(row, execution, state, events, now, latest=latest)
+
+
+def portrait_from(
+    row: RolloutRow, execution: Execution, state: State, events: tuple[Event, ...], now: datetime, *, latest: int = 12
+) -> Portrait:
+    """Put a portrait together; the live view does so from memory."""
+    alphas = {signal.name: signal.alpha for signal in execution.signals}
+    curves = tuple(Curve(signal, 1 / alphas.get(signal.name, 0.01), _hours(signal.name, events)) for signal in state.signals)
+    told = tuple(event for event in events if event.kind != "hourly-summary")[-latest:]
+    return Portrait(row, execution, state, now, curves, told)
+
+
+def _hours(signal: str, events: tuple[Event, ...]) -> tuple[Hour, ...]:
+    return tuple(
+        Hour(item.window_end, item.counts, item.verdict)
+        for event in events
+        if event.kind == "hourly-summary"
+        for item in event.evidence
+        if item.signal == signal
+    )

@@ -1,0 +1,119 @@
+"""`rollout preview`: when what would happen, if all goes well, with dates in the plan's zone, before anything happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from rollout.adapters.clock import SystemClock
+from rollout.core.errors import Problem, Refused
+from rollout.core.plan import CanaryPlan, Plan
+from rollout.core.policy import Policy
+from rollout.core.wording import percent, span
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line: not before `at`, this happens. `frozen`: the name of a freeze window that it falls into."""
+
+    at: datetime
+    what: str
+    share: float | None = None
+    frozen: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Timetable:
+    """The whole of it."""
+
+    name: str
+    zone: str
+    entries: tuple[Entry, ...]
+    notes: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        """Word it for the terminal."""
+        zone = ZoneInfo(self.zone)
+        yield f"plan {self.name}, earliest times in {self.zone}"
+        for entry in self.entries:
+            share = f"  ({percent(entry.share)} of the traffic by replica ratio)" if entry.share is not None else ""
+            frozen = f"  FROZEN by {entry.frozen}: waits" if entry.frozen else ""
+            yield f"  {entry.at.astimezone(zone):%a %Y-%m-%d %H:%M %Z}  {entry.what}{share}{frozen}"
+        yield from self.notes
+
+    def as_document(self) -> dict[str, Any]:
+        """Describe it for `-o json`."""
+        steps = [
+            {"at": e.at.isoformat().replace("+00:00", "Z"), "what": e.what, "share": e.share, "frozen": e.frozen or None}
+            for e in self.entries
+        ]
+        return {"plan": self.name, "timezone": self.zone, "steps": steps, "notes": list(self.notes)}
+
+
+def start_of(plan: Plan, at: str) -> datetime:
+    """Read `--at`; now where it is not given. A time without zone is in the plan's zone."""
+    if not at:
+        return SystemClock().now()
+    try:
+        given = datetime.fromisoformat(at)
+    except ValueError:
+        raise Refused(f"--at {at}: not a time", (Problem("ISO 8601 is expected", remedy="for example 2026-11-23T09:00"),)) from None
+    if given.tzinfo is None:
+        given = given.replace(tzinfo=ZoneInfo(getattr(plan.spec, "timezone", "UTC")))
+    return given.astimezone(UTC)
+
+
+def timetable(plan: Plan, start: datetime, stable: int, policy: Policy) -> Timetable:
+    """Lay a plan out in time."""
+    if not isinstance(plan, CanaryPlan):
+        from rollout.cli.timetable_offline import offline_timetable  # noqa: PLC0415 - only where it is needed
+
+        return offline_timetable(plan)
+    entries = [_entry(policy, at, what, share) for at, what, share in _canary(plan, start, stable)]
+    return Timetable(plan.name, plan.spec.timezone, tuple(entries), tuple(_notes(plan)))
+
+
+def _entry(policy: Policy, at: datetime, what: str, share: float | None) -> Entry:
+    freeze = policy.frozen(at)
+    return Entry(at, what, share, freeze.name if freeze is not None else "")
+
+
+def _canary(plan: CanaryPlan, start: datetime, stable: int) -> Iterator[tuple[datetime, str, float | None]]:
+    spec = plan.spec
+    target = plan.target
+    size, at = spec.replicas.initial, start
+    yield at, f"preflight, then {target.canary} gets {plan.image} with {size} replica(s)", size / (size + stable)
+    while size < spec.replicas.max:
+        grown = min(size + spec.replicas.step, spec.replicas.max)
+        if grown / (grown + stable) > spec.max_share:
+            break
+        size, at = grown, at + spec.replicas.every
+        yield at, f"one more: {size} replicas", size / (size + stable)
+    at = max(start + spec.soak, at + spec.replicas.every)
+    yield (
+        at,
+        "soak over, if every minute was healthy and seen" + (": a person approves" if spec.approvals.before_promotion else ""),
+        None,
+    )
+    yield at, f"promotion: {target.stable} rolls one pod at a time, {span(spec.promotion.pace)} each", None
+    at += -(-stable // 2) * spec.promotion.pace
+    yield at, f"every pod runs it; watched for {span(spec.promotion.watch)}", None
+    at += spec.promotion.watch
+    yield at, f"{target.canary} goes to 0: done", None
+    yield start + spec.max_soak, "without enough evidence by now, a person is asked", None
+
+
+def _notes(plan: CanaryPlan) -> Iterator[str]:
+    if not plan.signals:
+        yield "signals: none; only Kubernetes itself is watched (crash loops, OOM kills, readiness, restarts)"
+    for signal in plan.signals:
+        kind = "required" if signal.required and not signal.dry_run else "dry run" if signal.dry_run else "advisory"
+        limit = f", limit {signal.limit:g}" if signal.limit is not None else f", acts at E = {1 / signal.alpha:g}"
+        yield f"signal {signal.name}: {signal.judge.value} from {signal.backend}, windows of {span(signal.window)}, {kind}{limit}"
+    yield f"blind: all sources for {span(plan.spec.max_blind)} steps back; some for {span(plan.spec.max_partly_blind)}"
+
+
+__all__ = ["Entry", "Timetable", "start_of", "timedelta", "timetable"]
