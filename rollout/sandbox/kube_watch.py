@@ -55,7 +55,7 @@ class Watches:
             yield _line("ERROR", error.body())
             return
         yield b"".join(first)
-        told = version
+        told = 0
         while self.clock.monotonic() < end:
             self.live.wait_for_change(version, min(_POLL_SECONDS, max(end - self.clock.monotonic(), 0.0)))
             fault = self.faults.of(self.backend)
@@ -73,8 +73,6 @@ class Watches:
             if query.bookmarks and version != told and (now - marked >= self.bookmark_seconds or now >= end):
                 lines.append(_line("BOOKMARK", _bookmark(query.kind, version)))
                 marked, told = now, version
-            elif lines:
-                told = version
             yield b"".join(lines)
 
     def _begin(self, query: WatchQuery) -> tuple[int, list[bytes]]:

@@ -15,7 +15,7 @@ from tests.contract.sandbox_builders import NAMESPACE, shop
 Json = dict[str, Any]
 
 
-def patched(patch: object, content_type: str = STRATEGIC_PATCH, world: World | None = None, dry_run: bool = False) -> Json:
+def patched(patch: object, content_type: str = STRATEGIC_PATCH, world: World | None = None, *, dry_run: bool = False) -> Json:
     found: Json = (world or shop()).patch("deployments", NAMESPACE, "web", patch, content_type=content_type, dry_run=dry_run)
     return found
 
