@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
 from rollout.core.errors import Refused
@@ -51,13 +51,10 @@ def _secret_of(value: SecretStr | None, file: Path | None, key: str) -> SecretSt
 class Database(Part):
     """Where rollouts are kept: SQLite for one daemon, PostgreSQL for several. The URL may hold a password."""
 
+    bare: ClassVar[str] = "url"
+
     url: SecretStr | None = None
     url_file: FilePath | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _bare_url(cls, value: Any) -> Any:  # noqa: ANN401 - whatever the file holds
-        return {"url": value} if isinstance(value, str) else value
 
     def contradictions(self) -> Iterator[Contradiction]:
         """One place."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as limited
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from rollout.adapters.kubernetes_api import ClusterSettings
@@ -24,6 +28,14 @@ MODELS: Models = {
     "channels": {"slack": SlackSettings},
 }
 EXAMPLE = Path(__file__).parent.parent / "config" / "rollout.yaml"
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["name", "type", "url", "host", "xFile", "aEnv"]), inner, max_size=4)
+    ),
+    max_leaves=10,
+)
 SECRET = "hunter2-hunter2-hunter2"  # noqa: S105 - made up, to be looked for in messages
 
 
@@ -228,3 +240,12 @@ def test_a_wrong_value_is_named_by_its_key(text: str, key: str) -> None:
 def test_broken_yaml_shows_no_line_of_a_file_that_may_hold_secrets() -> None:
     (problem,) = problems_of(f"backends:\n  - password: '{SECRET}\n")
     assert problem.excerpt == ""
+
+
+@limited(max_examples=200, deadline=None)
+@given(st.dictionaries(st.sampled_from([*Settings.model_fields, "other"]), json_values, max_size=5))
+def test_no_value_under_a_known_section_gives_a_traceback(document: dict[str, object]) -> None:
+    try:
+        parse(json.dumps(document))
+    except Refused as refused:
+        assert refused.problems  # noqa: PT017 - not raising is right too

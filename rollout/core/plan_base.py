@@ -6,11 +6,12 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
 from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from rollout.core.quantities import Label
 
@@ -39,6 +40,24 @@ class Part(BaseModel):
         hide_input_in_errors=True,
         use_attribute_docstrings=True,
     )
+
+    bare: ClassVar[str] = ""
+    """The key that a bare text stands for: `backup: postgresql-backup` is `backup: {template: postgresql-backup}`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spell_out(cls, value: Any) -> Any:  # noqa: ANN401 - whatever the file holds
+        return {cls.bare: value} if cls.bare and isinstance(value, str) else value
+
+    @classmethod
+    def bare_schema(cls) -> JsonSchemaValue:
+        """Describe the bare text."""
+        return {"type": "string"}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core)
+        return {"anyOf": [cls.bare_schema(), handler.resolve_ref_schema(schema)]} if cls.bare else schema
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Say which keys do not fit together; the keys themselves are already valid."""

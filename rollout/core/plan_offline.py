@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from rollout.core.errors import Problem
 from rollout.core.images import Image
@@ -65,14 +65,11 @@ class Announce(Part):
 class Dependant(Part):
     """Somebody who will notice: a service or a team, declared where no topology shows it."""
 
+    bare: ClassVar[str] = "name"
+
     name: Line
     contact: Line | None = None
     note: Text = ""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _bare_name(cls, value: Any) -> Any:  # noqa: ANN401 - whatever the file holds
-        return {"name": value} if isinstance(value, str) else value
 
 
 class Impact(Part):

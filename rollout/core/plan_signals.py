@@ -10,11 +10,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
 
 from rollout.core.plan_base import Contradiction, Part
 from rollout.core.plan_errors import unknown
@@ -167,6 +166,8 @@ class BurstCap(Part):
 class SignalSpec(Part):
     """One entry of `spec.signals`. Everything but the source has a default."""
 
+    bare: ClassVar[str] = "preset"
+
     preset: Line | None = None
     name: Label | None = None
     promql: PromQL | None = None
@@ -186,14 +187,9 @@ class SignalSpec(Part):
     parameters: dict[Line, Text] = Field(default={})
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        schema = handler.resolve_ref_schema(handler(core))
-        return {"anyOf": [{"enum": list(PRESETS), "type": "string"}, schema]}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _bare_preset(cls, value: Any) -> Any:  # noqa: ANN401 - whatever the file holds
-        return {"preset": value} if isinstance(value, str) else value
+    def bare_schema(cls) -> JsonSchemaValue:
+        """A preset's name."""
+        return {"type": "string", "enum": list(PRESETS)}
 
     def contradictions(self) -> Iterator[Contradiction]:
         """A source, and only settings that this source and its judge know."""

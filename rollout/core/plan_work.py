@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from rollout.core.plan_base import Contradiction, Part
 from rollout.core.quantities import Duration, DurationOrZero, Line, Text, Whole, wrong
@@ -41,16 +41,13 @@ class Job(Part):
     `parameters` become environment variables of its containers. `expected`: how long it usually takes, for the timetable.
     """
 
+    bare: ClassVar[str] = "template"
+
     template: Line | None = None
     manifest: Annotated[dict[str, Any], AfterValidator(_check_job)] | None = None
     parameters: dict[Line, Text] = Field(default={})
     expected: Duration | None = None
     deadline: Duration = timedelta(hours=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _bare_template(cls, value: Any) -> Any:  # noqa: ANN401 - whatever the file holds
-        return {"template": value} if isinstance(value, str) else value
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Either by name or written out."""

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rollout.adapters.yamlfile import read_yaml
 from rollout.core.errors import Refused
 from rollout.core.plan import CanaryPlan, Mode, check_document, plan_of
 from rollout.core.plan_schema import plan_json_schema
 from rollout.core.target import Target
 
+PLANS = Path(__file__).parents[2] / "config" / "plans"
 H, M = timedelta(hours=1), timedelta(minutes=1)
 
 
@@ -135,6 +139,50 @@ def test_the_schema_knows_every_key_and_writes_defaults_as_plans_do() -> None:
     assert schema["$defs"]["Announce"]["properties"]["offsets"]["default"] == ["72h", "24h", "1h", "10m"]
     assert spec["additionalProperties"] is False
     json.dumps(schema)
+
+
+def fits(value: Any, schema: Any, root: dict[str, Any]) -> bool:  # noqa: ANN401, C901 - any JSON; a validator is one table of kinds
+    """Check the part of JSON Schema that the schema of plans uses."""
+    if "$ref" in schema:
+        return fits(value, root["$defs"][schema["$ref"].rpartition("/")[2]], root)
+    for key in ("anyOf", "oneOf"):
+        if key in schema:
+            return any(fits(value, option, root) for option in schema[key])
+    if value not in schema.get("enum", [value]) or value != schema.get("const", value):
+        return False
+    match schema.get("type"):
+        case "object":
+            extra = schema.get("additionalProperties", True)
+            known = schema.get("properties", {})
+            return (
+                isinstance(value, dict)
+                and set(schema.get("required", ())) <= set(value)
+                and all(fits(v, known.get(k, extra), root) if known.get(k, extra) not in (True, False) else k in known or extra
+                        for k, v in value.items())
+            )  # fmt: skip
+        case "array":
+            return isinstance(value, list) and all(fits(item, schema["items"], root) for item in value)
+        case "string":
+            return isinstance(value, str) and re.search(schema.get("pattern", ""), value) is not None
+        case "boolean":
+            return isinstance(value, bool)
+        case "integer" | "number":
+            return isinstance(value, (int, float))
+        case "null":
+            return value is None
+        case kind:
+            return kind is None
+
+
+@pytest.mark.parametrize("path", sorted(PLANS.glob("*.yaml")), ids=lambda path: path.name)
+def test_the_schema_accepts_every_example_and_no_key_beside(path: Path) -> None:
+    schema = plan_json_schema()
+    example = read_yaml(path.read_bytes(), path.name).value
+    assert isinstance(example, dict)
+    assert fits(example, schema, schema)
+    assert not fits({**example, "spec": {**example["spec"], "sok": "1h"}}, schema, schema)
+    assert not fits({**example, "spec": {**example["spec"], "image": 1, "targets": [1]}}, schema, schema)
+    assert not fits({**example, "kind": "Other"}, schema, schema)
 
 
 spans = st.integers(24, 72).map(lambda h: f"{h}h")
