@@ -89,7 +89,7 @@ def unavailable(place: Place, words: str, *, maybe_done: bool = False) -> Unavai
 def brief(error: Exception) -> str:
     """Say what went wrong without the statement and its parameters."""
     original = error.orig if isinstance(error, exc.DBAPIError) else error
-    return f"{type(original).__name__}: {original}"[:500]
+    return f"{type(original).__name__}: {(str(original).splitlines() or [''])[0][:300]}"
 
 
 def outdated(place: Place, seen: str) -> Refused:
