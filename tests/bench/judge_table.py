@@ -49,14 +49,15 @@ def peers(runs: int) -> None:
     title("Healthy day: false alarms; 1 % -> 3 % from the start: median minutes until found")
     row("requests a minute on the canary", [f"{n} false" for n in RATES] + [f"{n} found" for n in RATES])
     learned = {n: history(n) for n in RATES}
-    rules: list[tuple[str, Callable[[int, World], Times]]] = [
-        (name, lambda _, world, rule=rule: rule_alarms(rule, world, runs, 1)) for name, rule in RULES
+    rules: list[tuple[str, dict[int, Run]]] = [
+        (name, dict.fromkeys(RATES, partial(rule_alarms, rule, runs=runs, seed=1))) for name, rule in RULES
     ]
-    rules += [(name, lambda _, world, p=p: alarms(p, world, runs, 1)) for name, p in JUDGES]
-    rules += [(f"{name}, baseline known", lambda n, world, p=p: from_history(p, learned[n], world, runs)) for name, p in JUDGES[1:]]
+    rules += [(name, dict.fromkeys(RATES, partial(alarms, p, runs=runs, seed=1))) for name, p in JUDGES]
+    for name, p in JUDGES[1:]:
+        rules.append((f"{name}, baseline known", {n: partial(from_history, p, learned[n], runs) for n in RATES}))
     for name, run in rules:
-        false = [percent(part(run(n, healthy(n)))) for n in RATES]
-        found = [minutes(run(n, replace(healthy(n), bad_rate=0.03))) for n in RATES]
+        false = [percent(part(run[n](healthy(n)))) for n in RATES]
+        found = [minutes(run[n](replace(healthy(n), bad_rate=0.03))) for n in RATES]
         row(name, false + found)
 
 
