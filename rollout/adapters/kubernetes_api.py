@@ -256,15 +256,15 @@ class Connection:
     def stream(self, request: Request, *, silence: timedelta) -> Stream | Reply:
         """Open a watch whose reads wait for at most `silence`; a Reply where the answer is not 200. Raises Unavailable."""
         response = self._open(request, silence.total_seconds())
-        if response.status == 200:  # noqa: PLR2004 - the only status with which a watch begins
+        if response.status == 200 and "json" in response.headers.get("Content-Type", ""):  # noqa: PLR2004 - how a watch begins
             return Stream(response, self.backend)
         try:
             body = self._body(response, self._clock.monotonic() + silence.total_seconds())
-        except (urllib3.exceptions.HTTPError, OSError):
-            body = b""
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise self._unavailable(request, error, silence.total_seconds()) from error
         finally:
             response.close()
-        return Reply(response.status, _document(body), _retry_after(response.headers))
+        return self._reply(request, response, body)
 
     def close(self) -> None:
         """Give back every connection."""

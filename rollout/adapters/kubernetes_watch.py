@@ -42,6 +42,10 @@ class _Expired(Exception):  # noqa: N818 - a turn of events, not an error
     """The version to resume from is too old: list again."""
 
 
+class _Nonsense(Unavailable):
+    """What came is no watch: that it was opened proves nothing."""
+
+
 @dataclass(slots=True)
 class Watch:
     """Follows one kind. `replaced` gets each whole list, `changed` each event; both run in the watch's own thread."""
@@ -123,15 +127,16 @@ class Watch:
         self._alive()
 
     def _listen(self, stream: Stream) -> None:
-        began = self.clock.monotonic()
+        began, before = self.clock.monotonic(), self.heard
         self._alive()
-        while not self._stopped.is_set():
-            lines = stream.lines()
-            if lines is None:
-                break
-            for event, document in map(_event, lines):
-                self._take(event, document)
-            self._alive()
+        try:
+            while not self._stopped.is_set() and (lines := stream.lines()) is not None:
+                for event, document in map(_event, lines):
+                    self._take(event, document)
+                self._alive()
+        except _Nonsense:
+            self.heard = before
+            raise
         self._alive()
         self._failures = 0
         if self.clock.monotonic() - began < FIRST_WAIT:
@@ -169,7 +174,8 @@ def _event(line: bytes) -> tuple[str, Document]:
         event = json.loads(line)
         return str(event["type"]), dict(event["object"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise Unavailable("kubernetes", "a watch sent a line that is no event") from error
+        begin = line[:60].decode("utf-8", "replace")
+        raise _Nonsense("kubernetes", f"a watch sent a line that is no event ({begin!r}); is a proxy in between?") from error
 
 
 def listing(connection: Connection, request: Request, timeout: timedelta) -> tuple[list[Document], str]:

@@ -2,39 +2,57 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+import pytest
 import yaml
 
 from rollout.adapters.clock import SystemClock
 from rollout.adapters.kubernetes_api import ClusterSettings, Connection, Request
 from rollout.core.target import Target
 from rollout.sandbox.clock import CompressedClock
-from rollout.sandbox.faults import Fault
+from rollout.sandbox.faults import Failing, Fault
 from rollout.sandbox.http import HttpServer
 from rollout.sandbox.kube_api import KubeApi
 from rollout.sandbox.kube_rights import Denial
 from rollout.sandbox.live import LiveWorld
 from rollout.sandbox.world import World
 from tests.adapters.api_stub import kubeconfig, until
+from tests.peers.kubernetes import KubernetesControlPlane
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "kubernetes"
-GROUPS = {"deployments": "apps", "roles": "rbac.authorization.k8s.io", "rolebindings": "rbac.authorization.k8s.io"}
+GROUPS = {"deployments": "apps"}
 MERGE = "application/merge-patch+json"
 
 Json = dict[str, Any]
 
 
-class Forbid(Protocol):
-    def __call__(self, verb: str, resource: str) -> None: ...
+class Trouble(Protocol):
+    """What can happen to a cluster. `heal` ends `hang`; the others end by themselves."""
+
+    def forbid(self, verb: str, resource: str) -> None:
+        """Take a right away from the daemon's account."""
+        ...
+
+    def hang(self) -> None:
+        """Answer nothing any more."""
+        ...
+
+    def heal(self) -> None: ...
+
+    def cut(self) -> None:
+        """Break every connection."""
+        ...
+
+    def expire(self) -> None:
+        """Break every connection, and forget every version from before."""
+        ...
 
 
 @dataclass
@@ -44,8 +62,8 @@ class TestedCluster:
     name: str
     kubeconfig: Path
     admin: Connection
-    forbid: Forbid
-    namespace: str = field(default_factory=lambda: f"shop-{uuid.uuid4().hex[:8]}")
+    trouble: Trouble
+    namespace: str
 
     __test__ = False
 
@@ -82,91 +100,106 @@ def example(name: str) -> Json:
     return document
 
 
-@dataclass
 class Sandboxed:
     """A sandbox of one backend, quick: a pod is ready after a third of a second."""
 
-    world: World
-    live: LiveWorld
-    api: KubeApi
-    server: HttpServer
+    def __init__(self, live: LiveWorld, api: KubeApi, server: HttpServer) -> None:
+        self.live = live
+        self.api = api
+        self.server = server
 
-    def fail(self, fault: Fault | None) -> None:
+    def forbid(self, verb: str, resource: str) -> None:
+        self.api.rights.denials.append(Denial(verb, resource))
+
+    def fail(self, fault: Fault) -> None:
         with self.live.using() as world:
-            if fault is None:
-                world.faults.clear("kubernetes")
-            else:
-                world.faults.set("kubernetes", fault)
+            world.faults.set("kubernetes", fault)
+
+    def hang(self) -> None:
+        self.fail(Fault(Failing.HANG))
+
+    def heal(self) -> None:
+        with self.live.using() as world:
+            world.faults.clear("kubernetes")
+
+    def cut(self) -> None:
+        self.server.hang_up()
+
+    def expire(self) -> None:
+        with self.live.using() as world:
+            world.storage.forget()
+        self.cut()
 
 
 @contextmanager
-def sandboxed() -> Iterator[Sandboxed]:
+def sandbox_cluster(folder: Path) -> Iterator[tuple[TestedCluster, Sandboxed]]:
     clock = CompressedClock(SystemClock(), datetime(2026, 11, 22, 12, 0, tzinfo=UTC), speed=30.0)
     world = World(clock.now(), seed=7)
     live = LiveWorld(world, clock)
     api = KubeApi(live, SystemClock(), token="the-token")  # noqa: S106 - a pretend token
     with HttpServer("kubernetes", api.respond, world.faults, clock.now) as server:
-        live.start()
-        try:
-            yield Sandboxed(world, live, api, server)
-        finally:
-            live.stop()
+        path = kubeconfig(folder, server.port)
+        with closing(Connection(ClusterSettings(name="admin", kubeconfig=path), SystemClock())) as admin:
+            live.start()
+            try:
+                trouble = Sandboxed(live, api, server)
+                cluster = TestedCluster("sandbox", path, admin, trouble, "shop")
+                cluster.furnish()
+                yield cluster, trouble
+            finally:
+                live.stop()
 
 
-@contextmanager
-def sandbox_cluster(folder: Path) -> Iterator[tuple[TestedCluster, Sandboxed]]:
-    with sandboxed() as sandbox:
-        path = kubeconfig(folder, sandbox.server.port)
-        admin = Connection(ClusterSettings(name="admin", kubeconfig=path), SystemClock())
+class RealTrouble:
+    """What the tests can do to the control plane of tests/peers."""
 
-        def forbid(verb: str, resource: str) -> None:
-            sandbox.api.rights.denials.append(Denial(verb, resource))
+    def __init__(self, peer: KubernetesControlPlane, namespace: str) -> None:
+        self.peer = peer
+        self.namespace = namespace
 
-        try:
-            yield TestedCluster("sandbox", path, admin, forbid), sandbox
-        finally:
-            admin.close()
-
-
-@contextmanager
-def real_cluster(folder: Path, admin_kubeconfig: Path) -> Iterator[TestedCluster]:
-    """A real control plane: the daemon is a ServiceAccount with exactly config/kubernetes/rbac.yaml, in a namespace of its own."""
-    admin = Connection(ClusterSettings(name="admin", kubeconfig=admin_kubeconfig), SystemClock())
-    path = folder / "daemon"
-
-    def forbid(verb: str, resource: str) -> None:
-        rules = cluster.read("roles", "rollout")["rules"]
+    def forbid(self, verb: str, resource: str) -> None:
+        path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{self.namespace}/roles/rollout"
+        rules = self.peer.api.get(path)["rules"]
         for rule in rules:
             if resource in rule["resources"]:
                 rule["verbs"] = [one for one in rule["verbs"] if one != verb] or ["deletecollection"]
-        cluster.change("roles", "rollout", {"rules": rules})
+        self.peer.api.patch(path, {"rules": rules})
 
-    cluster = TestedCluster("kubernetes", path, admin, forbid)
-    try:
+    def hang(self) -> None:
+        self.peer.pause_api_server()
+
+    def heal(self) -> None:
+        self.peer.resume_api_server()
+
+    def cut(self) -> None:
+        self.peer.restart_api_server()
+
+    def expire(self) -> None:
+        self.peer.expire_watches()
+
+
+@contextmanager
+def real_cluster(peer: KubernetesControlPlane) -> Iterator[TestedCluster]:
+    """A real control plane: the daemon's account is as config/kubernetes says, with exactly the rights of rbac.yaml."""
+    namespace = f"shop-{uuid.uuid4().hex[:8]}"
+    path = peer.kubeconfig_for("rollout", "rollout")
+    with closing(Connection(ClusterSettings(name="admin", kubeconfig=peer.kubeconfig), SystemClock())) as admin:
+        cluster = TestedCluster("kubernetes", path, admin, RealTrouble(peer, namespace), namespace)
         cluster.furnish()
-        path.write_text(json.dumps(_account(cluster, admin_kubeconfig)), encoding="utf-8")
+        peer.api.apply(CONFIG / "rbac.yaml", namespace=namespace)
         yield cluster
-    finally:
-        admin.ask(Request("delete", "namespaces", name=cluster.namespace))
-        admin.close()
+        peer.api.delete(f"/api/v1/namespaces/{namespace}")
 
 
-def _account(cluster: TestedCluster, admin_kubeconfig: Path) -> Json:
-    """Create the ServiceAccount and its Role; return a kubeconfig with a token of it."""
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "rollout"}}
-    cluster.create("serviceaccounts", account)
-    role, binding = yaml.safe_load_all((CONFIG / "rbac.yaml").read_text(encoding="utf-8"))
-    binding["subjects"][0]["namespace"] = cluster.namespace
-    cluster.create("roles", role)
-    cluster.create("rolebindings", binding)
-    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    token = Request("create", "serviceaccounts", cluster.namespace, "rollout", subresource="token", body=review)
-    answer = cluster.admin.want(token)
-    config: Json = yaml.safe_load(admin_kubeconfig.read_text(encoding="utf-8"))
-    for one in config["clusters"]:
-        authority = one["cluster"].pop("certificate-authority", None)
-        if authority:
-            content = (admin_kubeconfig.parent / authority).read_bytes()
-            one["cluster"]["certificate-authority-data"] = base64.b64encode(content).decode()
-    config["users"] = [{"name": one["name"], "user": {"token": answer["status"]["token"]}} for one in config["users"]]
-    return config
+PLACES = ["sandbox", pytest.param("kubernetes", marks=[pytest.mark.peer("kubernetes"), pytest.mark.xdist_group("kubernetes")])]
+"""Parameters of the suites: where the real control plane cannot run, its fixture skips or fails with the reason."""
+
+
+@contextmanager
+def furnished(request: pytest.FixtureRequest, folder: Path) -> Iterator[TestedCluster]:
+    if request.param == "sandbox":
+        with sandbox_cluster(folder) as (cluster, _):
+            yield cluster
+    else:
+        with real_cluster(request.getfixturevalue("kubernetes_peer")) as cluster:
+            yield cluster

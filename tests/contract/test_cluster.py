@@ -20,24 +20,15 @@ from rollout.core.errors import Conflict, Rejected
 from rollout.core.state import Snapshot
 from rollout.ports import Check, Unreachable
 from tests.adapters.api_stub import until
-from tests.contract.clusters import TestedCluster, real_cluster, sandbox_cluster
+from tests.contract.clusters import PLACES, TestedCluster, furnished
 
 SECONDS = timedelta(seconds=5)
 NEW = "nginx:1.28.0"
 
 
-@pytest.fixture(params=["sandbox", pytest.param("kubernetes", marks=pytest.mark.peer("kubernetes"))])
+@pytest.fixture(params=PLACES)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestedCluster]:
-    if request.param == "sandbox":
-        with sandbox_cluster(tmp_path) as (cluster, _):
-            cluster.furnish()
-            yield cluster
-        return
-    try:
-        peer = request.getfixturevalue("kubernetes_peer")
-    except pytest.FixtureLookupError:
-        pytest.skip("there is no real control plane here (tests/peers)")
-    with real_cluster(tmp_path, Path(peer.kubeconfig)) as cluster:
+    with furnished(request, tmp_path) as cluster:
         yield cluster
 
 
@@ -234,8 +225,8 @@ def test_the_example_passes_preflight_with_exactly_the_rights_of_the_role(place:
 
 
 def test_a_right_that_is_missing_is_told_by_preflight_by_the_write_and_by_the_view(place: TestedCluster) -> None:
-    place.forbid("patch", "deployments")
-    place.forbid("list", "pods")
+    place.trouble.forbid("patch", "deployments")
+    place.trouble.forbid("list", "pods")
     with connected(place) as cluster:
         until(lambda: ("permissions", "refused") in trouble(list(cluster.preflight(place.target, NEW))))
         told = [c.message for c in cluster.preflight(place.target, NEW) if (c.name, c.level) == ("permissions", "refused")]
