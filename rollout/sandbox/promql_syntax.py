@@ -156,6 +156,8 @@ class _Parser:
         return self._tokens[self._at][0]
 
     def _next(self) -> str:
+        if self._kind() == "end":
+            raise QueryError("1:1: parse error: unexpected end of input")
         self._at += 1
         return self._tokens[self._at - 1][1]
 
