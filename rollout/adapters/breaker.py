@@ -91,6 +91,7 @@ class Breaker:
             if self._probing:
                 self._rest = min(self._rest * 2, self._longest)
             if self._failures >= self._limit or self._probing or asked_for:
-                rest = max(self._rest, asked_for)
+                tired = self._failures >= self._limit or self._probing
+                rest = max(self._rest, asked_for) if tired else asked_for
                 self._open_until = self._clock.monotonic() + rest.total_seconds()
             self._probing = False

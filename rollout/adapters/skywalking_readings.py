@@ -65,6 +65,7 @@ def calls(cpm: Minutes) -> float:
 def failed_calls(cpm: Minutes, sla: Minutes) -> float | None:
     """Sum `cpm * (10000 - sla) / 10000` over the minutes with calls; None when such a minute lacks its sla.
 
+    OAP cuts sla to a whole number, so each minute's product is up to cpm/10000 too large: rounding gives the count back.
     Worked example: cpm 20 and 10, sla 9000 and 10000: 2 of 30 calls failed.
     """
     total = 0.0
@@ -73,7 +74,8 @@ def failed_calls(cpm: Minutes, sla: Minutes) -> float | None:
             continue
         if good is None:
             return None
-        total += called * (_PER_CENT_OF_PER_CENT - min(max(good, 0.0), _PER_CENT_OF_PER_CENT)) / _PER_CENT_OF_PER_CENT
+        bad = _PER_CENT_OF_PER_CENT - min(max(good, 0.0), _PER_CENT_OF_PER_CENT)
+        total += round(called * bad / _PER_CENT_OF_PER_CENT)
     return total
 
 
