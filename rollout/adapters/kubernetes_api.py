@@ -312,7 +312,7 @@ class Connection:
 
     def _unavailable(self, request: Request, error: Exception, seconds: float) -> Unavailable:
         not_sent = isinstance(error, (urllib3.exceptions.ConnectTimeoutError, ConfigException))
-        reason = getattr(error.__cause__ or error.__context__ or error, "strerror", None)
+        reason = _reason(error)
         if isinstance(error, ConfigException):
             words = f"the credentials cannot be read ({error})"
         elif isinstance(error, urllib3.exceptions.ConnectTimeoutError):  # NewConnectionError (refused, no such host) is one too
@@ -322,6 +322,18 @@ class Connection:
         else:
             words = reason or type(error).__name__
         return Unavailable(self.backend, f"{self.server}: {words}, for {request}", maybe_done=request.writes and not not_sent)
+
+
+def _reason(error: BaseException) -> str:
+    """The system's own words (`Connection refused`, `certificate verify failed`), from the depth where they stand."""
+    here: BaseException | None = error
+    for _ in range(8):
+        if here is None:
+            break
+        if isinstance(here, OSError) and here.strerror:
+            return here.strerror
+        here = here.__cause__ or here.__context__
+    return ""
 
 
 def _give_back(response: urllib3.BaseHTTPResponse) -> None:

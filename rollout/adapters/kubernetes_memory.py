@@ -21,6 +21,25 @@ KINDS = {DEPLOYMENTS: "apps", REPLICA_SETS: "apps", PODS: "", ENDPOINTS: "discov
 """The plural names of what is watched, and their API groups."""
 
 
+class _Groups:
+    """Names by what they belong to, so that a look at one target costs what the target has, not what the namespace has."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, set[str]] = {}
+
+    def __getitem__(self, key: str) -> set[str]:
+        return self._names.get(key, set())
+
+    def move(self, name: str, old: str, new: str) -> None:
+        """Take a name out of one group and into another; an empty key is no group."""
+        if old != new and old in self._names:
+            self._names[old].discard(name)
+            if not self._names[old]:
+                del self._names[old]
+        if new:
+            self._names.setdefault(new, set()).add(name)
+
+
 class NamespaceMemory:
     """The slim objects of one namespace. Safe to use from several threads; no method does I/O.
 
@@ -33,7 +52,9 @@ class NamespaceMemory:
         self._replica_sets: dict[str, slim.ReplicaSetRecord] = {}
         self._pods: dict[str, slim.PodRecord] = {}
         self._endpoints: dict[str, slim.EndpointRecord] = {}
-        self._pods_of: dict[str, set[str]] = {}
+        self._pods_of = _Groups()
+        self._sets_of = _Groups()
+        self._slices_of = _Groups()
 
     def replace(self, kind: str, documents: Iterable[Document]) -> set[str]:
         """Take a whole list: what is not in it is gone."""
@@ -79,14 +100,13 @@ class NamespaceMemory:
         return self._pods if kind == PODS else self._endpoints
 
     def _target_pods(self, target: Target) -> Iterator[Pod]:
-        slices = [e for e in self._endpoints.values() if target.service and e.service == target.service]
-        for owner in self._replica_sets.values():
-            if owner.deployment not in {target.stable, target.canary} - {""}:
-                continue
-            for name in self._pods_of.get(owner.name, ()):
-                pod = self._pods[name].pod
-                serving = any((pod.name, pod.uid) in s.pods or pod.ip in s.addresses for s in slices)
-                yield replace(pod, deployment=owner.deployment, serving=serving)
+        slices = [self._endpoints[name] for name in self._slices_of[target.service]]
+        for deployment in {target.stable, target.canary}:
+            for owner in self._sets_of[deployment]:
+                for name in self._pods_of[owner]:
+                    pod = self._pods[name].pod
+                    serving = any((pod.name, pod.uid) in s.pods or pod.ip in s.addresses for s in slices)
+                    yield replace(pod, deployment=deployment, serving=serving)
 
     def _keep(self, kind: str, document: Document) -> set[str]:
         name = slim.name_of(document)
@@ -94,23 +114,30 @@ class NamespaceMemory:
             self._deployments[name] = slim.deployment(document)
             return {name}
         if kind == REPLICA_SETS:
-            self._replica_sets[name] = found = slim.replica_set(document)
-            return {found.deployment} - {""}
+            return self._keep_replica_set(name, slim.replica_set(document))
         if kind == PODS:
             return self._keep_pod(name, slim.pod(document))
         new, old = slim.endpoints(document), self._endpoints.get(name)
         self._endpoints[name] = new
+        self._slices_of.move(name, old.service if old else "", new.service)
         return self._behind(new, old)
+
+    def _keep_replica_set(self, name: str, record: slim.ReplicaSetRecord) -> set[str]:
+        old = self._replica_sets.get(name)
+        self._replica_sets[name] = record
+        self._sets_of.move(name, old.deployment if old else "", record.deployment)
+        return {record.deployment} - {""} if old != record else set()
 
     def _keep_pod(self, name: str, record: slim.PodRecord) -> set[str]:
         old = self._pods.get(name)
         if old == record:
             return set()
-        touched = self._forget(PODS, name) if old and old.replica_set != record.replica_set else set()
-        if not record.replica_set:
-            return touched  # a bare pod, or one of a Job or StatefulSet: no Deployment's
-        self._pods[name] = record
-        self._pods_of.setdefault(record.replica_set, set()).add(name)
+        touched = self._deployment_of(old.replica_set) if old else set()
+        self._pods_of.move(name, old.replica_set if old else "", record.replica_set)
+        if record.replica_set:
+            self._pods[name] = record
+        else:  # a bare pod, or one of a Job or StatefulSet: no Deployment's
+            self._pods.pop(name, None)
         return touched | self._deployment_of(record.replica_set)
 
     def _forget(self, kind: str, name: str) -> set[str]:
@@ -118,17 +145,15 @@ class NamespaceMemory:
             return {name} if self._deployments.pop(name, None) else set()
         if kind == REPLICA_SETS:
             gone = self._replica_sets.pop(name, None)
+            self._sets_of.move(name, gone.deployment if gone else "", "")
             return {gone.deployment} - {""} if gone else set()
         if kind == ENDPOINTS:
-            return self._behind(None, self._endpoints.pop(name, None))
+            old = self._endpoints.pop(name, None)
+            self._slices_of.move(name, old.service if old else "", "")
+            return self._behind(None, old)
         pod = self._pods.pop(name, None)
-        if pod is None:
-            return set()
-        siblings = self._pods_of[pod.replica_set]
-        siblings.discard(name)
-        if not siblings:
-            del self._pods_of[pod.replica_set]
-        return self._deployment_of(pod.replica_set)
+        self._pods_of.move(name, pod.replica_set if pod else "", "")
+        return self._deployment_of(pod.replica_set) if pod else set()
 
     def _deployment_of(self, replica_set: str) -> set[str]:
         owner = self._replica_sets.get(replica_set)
