@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def of_kind(name: str, kind: str) -> Json:
 
 def rights() -> set[tuple[str, str, str]]:
     rules = of_kind("rbac.yaml", "Role")["rules"]
-    return {(verb, group, resource) for rule in rules for verb in rule["verbs"] for group in rule["apiGroups"] for resource in rule["resources"]}  # fmt: skip
+    return {one for rule in rules for one in product(rule["verbs"], rule["apiGroups"], rule["resources"])}
 
 
 def test_the_role_grants_everything_that_preflight_calls_necessary() -> None:
