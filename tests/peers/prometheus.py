@@ -44,7 +44,7 @@ class Prometheus:
         folder = self._folder.path
         command = [
             on_path("prometheus") or "prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/tsdb",
-            f"--web.listen-address=127.0.0.1:{port}", "--web.enable-lifecycle", "--scrape.discovery-reload-interval=100ms",
+            f"--web.listen-address=127.0.0.1:{port}", "--web.enable-lifecycle",
         ]  # fmt: skip
         self.server = Server("prometheus", command, folder)
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -154,6 +155,21 @@ def test_a_service_account_can_do_what_its_rules_say_and_nothing_else(
 
     assert refused.status_code == httpx.codes.FORBIDDEN
     assert "cannot delete resource" in refused.json()["message"]
+
+
+def test_the_rules_that_we_ship_let_the_daemon_patch_deployments_and_read_no_secrets(
+    kubernetes_peer: KubernetesControlPlane, namespace: str
+) -> None:
+    rules = Path(__file__).parents[2] / "config" / "kubernetes" / "rbac.yaml"
+    kubernetes_peer.api.apply(deployment("web", "registry.example/shop:1.0"), namespace=namespace)
+    kubeconfig = yaml.safe_load(kubernetes_peer.kubeconfig_for("rollout", "rollout", rules, into=namespace).read_text())
+    token = kubeconfig["users"][0]["user"]["token"]
+    web = f"/apis/apps/v1/namespaces/{namespace}/deployments/web"
+
+    with closing(KubernetesApi(kubernetes_peer.url, kubernetes_peer.certificate, token)) as daemon:
+        assert daemon.patch(web, {"spec": {"replicas": 2}})["spec"]["replicas"] == 2
+        assert daemon.request("DELETE", web).status_code == httpx.codes.FORBIDDEN
+        assert daemon.request("GET", f"/api/v1/namespaces/{namespace}/secrets").status_code == httpx.codes.FORBIDDEN
 
 
 def test_a_restarted_and_compacted_api_server_answers_410_to_an_old_watch(

@@ -167,20 +167,24 @@ class KubernetesControlPlane:
         account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
         wait_until(lambda: self.api.exists(account), 30, f"the default ServiceAccount of namespace {name}")
 
-    def kubeconfig_for(self, account: str, namespace: str, *rules: Path | str | Mapping[str, Any]) -> Path:
+    def kubeconfig_for(
+        self, account: str, namespace: str, *rules: Path | str | Mapping[str, Any], into: str | None = None, url: str | None = None
+    ) -> Path:
         """Make a ServiceAccount, apply `rules` (YAML files with Role, RoleBinding ...), and give the path of its kubeconfig.
 
-        The account can do what the rules bind to it, and nothing else. The token is valid for a day.
+        The rules go into the account's namespace, or into `into`. The account can do what they bind to it, and nothing else.
+        Its token is valid for a day. `url` leads to the API server by another way, such as a Wire.
         """
-        self.create_namespace(namespace)
+        for name in {namespace, into or namespace}:
+            self.create_namespace(name)
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts"
         if not self.api.exists(f"{path}/{account}"):
             body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": namespace}}
             self.api.create(path, body)
-        self.api.apply(*rules, namespace=namespace)
+        self.api.apply(*rules, namespace=into or namespace)
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 86400}}
         token: str = self.api.create(f"{path}/{account}/token", request)["status"]["token"]
-        return self._write_kubeconfig(f"{namespace}-{account}", token)
+        return self._write_kubeconfig(f"{namespace}-{account}", token, url or self.url)
 
     # -- How it starts
 
@@ -194,7 +198,7 @@ class KubernetesControlPlane:
         etcd.wait_for(lambda: self._etcd_answers(etcd))
         self._api_server.wait_for(self.certificate.exists)
         self.api = KubernetesApi(self.url, self.certificate, self._token)
-        self.kubeconfig = self._write_kubeconfig("admin", self._token)
+        self.kubeconfig = self._write_kubeconfig("admin", self._token, self.url)
         self._api_server.wait_for(self._is_ready)
         self._launch_controllers(folder)
         self._add_nodes()
@@ -264,12 +268,12 @@ class KubernetesControlPlane:
             metadata = {"name": f"node-{number}", "labels": {"kubernetes.io/hostname": f"node-{number}"}}
             self.api.create("/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": metadata})
 
-    def _write_kubeconfig(self, name: str, token: str) -> Path:
+    def _write_kubeconfig(self, name: str, token: str, url: str) -> Path:
         authority = b64encode(self.certificate.read_bytes()).decode()
         body = {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "peer", "cluster": {"server": self.url, "certificate-authority-data": authority}}],
+            "clusters": [{"name": "peer", "cluster": {"server": url, "certificate-authority-data": authority}}],
             "users": [{"name": name, "user": {"token": token}}],
             "contexts": [{"name": "peer", "context": {"cluster": "peer", "user": name}}],
             "current-context": "peer",

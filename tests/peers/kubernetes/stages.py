@@ -52,19 +52,35 @@ _FACTS: Final = {
 
 # The templates are Go's. `$was` is the container's status before; `$since` keeps the time of a condition that does not change.
 _STATUS = """
-{{ $now := Now }} {{ $root := . }} {{ $annotations := or .metadata.annotations dict }} {{ $asked := or (index
-$annotations "rollout.test/behaviour") "" }} {{ $oom := or (eq "oom" $asked) (hasSuffix "oom" (regexReplaceAll "@.*$"
-(index .spec.containers 0).image "")) }} {{ $since := dict }} {{ range .status.conditions }} {{ $_ := set $since
-(printf "%%s=%%s" .type .status) .lastTransitionTime }} {{ end }} conditions: %(conditions)s containerStatuses: {{
-range $index, $item := .spec.containers }} {{ $was := dict "restartCount" 0 "state" dict }} {{ if
-$root.status.containerStatuses }}{{ $was = index $root.status.containerStatuses $index }}{{ end }} {{ $began := $now
-}} {{ if $was.state.running }}{{ $began = $was.state.running.startedAt }}{{ end }} {{ $name := regexReplaceAll
-":[^/:]*$" (regexReplaceAll "@.*$" $item.image "") "" }} {{ $digest := printf "sha256:%%s" (sha256sum $item.image) }}
-{{ if contains "@" $item.image }}{{ $digest = regexReplaceAll "^.*@" $item.image "" }}{{ end }} - name: {{ $item.name
-| Quote }} image: {{ $item.image | Quote }} %(container)s {{ end }} hostIP: 172.20.0.{{ add 10 (int (trimPrefix
-"node-" .spec.nodeName)) }} podIP: {{ or .status.podIP (PodIPWith .spec.nodeName false .metadata.uid .metadata.name
-.metadata.namespace) | Quote }} startTime: {{ or .status.startTime .metadata.creationTimestamp | Quote }} phase:
-%(phase)s %(more)s
+{{ $now := Now }}
+{{ $root := . }}
+{{ $annotations := or .metadata.annotations dict }}
+{{ $asked := or (index $annotations "rollout.test/behaviour") "" }}
+{{ $oom := or (eq "oom" $asked) (hasSuffix "oom" (regexReplaceAll "@.*$" (index .spec.containers 0).image "")) }}
+{{ $since := dict }}
+{{ range .status.conditions }}
+{{ $_ := set $since (printf "%%s=%%s" .type .status) .lastTransitionTime }}
+{{ end }}
+conditions:
+%(conditions)s
+containerStatuses:
+{{ range $index, $item := .spec.containers }}
+{{ $was := dict "restartCount" 0 "state" dict }}
+{{ if $root.status.containerStatuses }}{{ $was = index $root.status.containerStatuses $index }}{{ end }}
+{{ $began := $now }}
+{{ if $was.state.running }}{{ $began = $was.state.running.startedAt }}{{ end }}
+{{ $name := regexReplaceAll ":[^/:]*$" (regexReplaceAll "@.*$" $item.image "") "" }}
+{{ $digest := printf "sha256:%%s" (sha256sum $item.image) }}
+{{ if contains "@" $item.image }}{{ $digest = regexReplaceAll "^.*@" $item.image "" }}{{ end }}
+- name: {{ $item.name | Quote }}
+  image: {{ $item.image | Quote }}
+%(container)s
+{{ end }}
+hostIP: 172.20.0.{{ add 10 (int (trimPrefix "node-" .spec.nodeName)) }}
+podIP: {{ or .status.podIP (PodIPWith .spec.nodeName false .metadata.uid .metadata.name .metadata.namespace) | Quote }}
+startTime: {{ or .status.startTime .metadata.creationTimestamp | Quote }}
+phase: %(phase)s
+%(more)s
 """
 _CONDITION = (
     '- {type: %s, status: "%s", reason: "%s", message: "%s", lastTransitionTime: {{ or (index $since "%s=%s") $now | Quote }}}'
@@ -212,13 +228,24 @@ def _deleted() -> Json:
 
 
 _NODE_STATUS = """
-{{ $now := Now }} conditions: {{ range NodeConditions }} - type: {{ .type | Quote }} status: {{ .status | Quote }}
-reason: {{ .reason | Quote }} message: {{ .message | Quote }} lastHeartbeatTime: {{ $now | Quote }}
-lastTransitionTime: {{ $now | Quote }} {{ end }} addresses: - {type: InternalIP, address: 172.20.0.{{ add 10 (int
-(trimPrefix "node-" .metadata.name)) }}} - {type: Hostname, address: {{ .metadata.name | Quote }}} allocatable: {cpu:
-"64", memory: 256Gi, pods: "500"} capacity: {cpu: "64", memory: 256Gi, pods: "500"} nodeInfo: {architecture: amd64,
-operatingSystem: linux, kubeletVersion: kwok, kubeProxyVersion: "", containerRuntimeVersion: kwok, kernelVersion: "",
-osImage: "", machineID: "", systemUUID: "", bootID: ""} phase: Running
+{{ $now := Now }}
+conditions:
+{{ range NodeConditions }}
+- type: {{ .type | Quote }}
+  status: {{ .status | Quote }}
+  reason: {{ .reason | Quote }}
+  message: {{ .message | Quote }}
+  lastHeartbeatTime: {{ $now | Quote }}
+  lastTransitionTime: {{ $now | Quote }}
+{{ end }}
+addresses:
+- {type: InternalIP, address: 172.20.0.{{ add 10 (int (trimPrefix "node-" .metadata.name)) }}}
+- {type: Hostname, address: {{ .metadata.name | Quote }}}
+allocatable: {cpu: "64", memory: 256Gi, pods: "500"}
+capacity: {cpu: "64", memory: 256Gi, pods: "500"}
+nodeInfo: {architecture: amd64, operatingSystem: linux, kubeletVersion: kwok, containerRuntimeVersion: kwok,
+  kubeProxyVersion: "", kernelVersion: "", osImage: "", machineID: "", systemUUID: "", bootID: ""}
+phase: Running
 """
 
 

@@ -28,13 +28,14 @@ _JVM = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx1g", "-Duser.timezon
 # Receivers that no test needs; several of them would listen on all interfaces.
 _OFF = (
     "SW_PROMQL", "SW_LOGQL", "SW_RECEIVER_AWS_FIREHOSE", "SW_OTEL_RECEIVER", "SW_ENVOY_METRIC", "SW_SERVICE_MESH",
-    "SW_RECEIVER_BROWSER",
-    "SW_RECEIVER_CLR", "SW_RECEIVER_EBPF", "SW_RECEIVER_TELEGRAF", "SW_RECEIVER_METER",
+    "SW_RECEIVER_BROWSER", "SW_RECEIVER_CLR", "SW_RECEIVER_EBPF", "SW_RECEIVER_TELEGRAF", "SW_RECEIVER_METER",
 )  # fmt: skip
 _LOGGING = """<Configuration status="WARN">
-  <Appenders><Console name="Console" target="SYSTEM_OUT"><PatternLayout pattern="%d %c %L [%t] %p
-  %m%n"/></Console></Appenders> <Loggers><Root level="WARN"><AppenderRef ref="Console"/></Root></Loggers>
-  </Configuration>
+  <Appenders>
+    <Console name="Console" target="SYSTEM_OUT"><PatternLayout pattern="%d %c %L [%t] %p %m%n"/></Console>
+  </Appenders>
+  <Loggers><Root level="WARN"><AppenderRef ref="Console"/></Root></Loggers>
+</Configuration>
 """
 
 
