@@ -39,9 +39,7 @@ def _rollout() -> None:
         sa.Column("plan_hash", sa.Text(), nullable=False, comment="the plan that is carried out"),
         sa.Column("kind", sa.Text(), nullable=False, comment="the procedure: canary or offline"),
         sa.Column("cluster", sa.Text(), nullable=False, comment="the cluster's name in the daemon's configuration"),
-        sa.Column(
-            "target", sa.Text(), nullable=False, comment="namespace/Deployment; one active rollout per cluster and target"
-        ),
+        sa.Column("target", sa.Text(), nullable=False, comment="namespace/Deployment; one active rollout per cluster and target"),
         sa.Column("image", sa.Text(), nullable=False, comment="the image that the target is brought to"),
         sa.Column("outcome", sa.Text(), nullable=False, comment="active, succeeded, failed, aborted, refused or cancelled"),
         sa.Column("step", sa.Text(), nullable=False, comment="the step that it is in, or ended in"),
@@ -139,12 +137,12 @@ def _query() -> None:
 def _reading() -> None:
     op.create_table(
         "reading",
-        sa.Column("id", ID),
-        sa.Column("event", ID, nullable=False, comment="the decision that it supports"),
+        sa.Column("event", ID, autoincrement=False, comment="the decision that it supports"),
+        sa.Column("place", sa.Integer(), autoincrement=False, comment="1, 2, 3, ... in its event"),
         sa.Column("signal", sa.Text(), nullable=False, comment="the signal's name in the plan"),
         sa.Column("window_start", INSTANT, nullable=False, comment="start of the window that was asked about"),
         sa.Column("window_seconds", sa.Double(), nullable=False, comment="length of the window"),
-        sa.Column("query", ID, nullable=False, comment="what was asked"),
+        sa.Column("query", ID, nullable=False, comment="what was asked: query.id (no constraint: it would cost an index)"),
         sa.Column(
             "counts",
             sa.JSON(),
@@ -153,13 +151,10 @@ def _reading() -> None:
         ),
         sa.Column("verdict", sa.Text(), nullable=False, comment="healthy, suspect, failing, no data or unreachable"),
         sa.Column("why", sa.Text(), nullable=False, comment="the conclusion in a sentence"),
-        sa.PrimaryKeyConstraint("id", name="reading_pkey"),
-        sa.ForeignKeyConstraint(["query"], ["query.id"], name="reading_query_fkey"),
+        sa.PrimaryKeyConstraint("event", "place", name="reading_pkey"),
         sa.ForeignKeyConstraint(["event"], ["event.id"], name="reading_event_fkey", ondelete="CASCADE"),
         comment="Evidence: when a verdict changed, and a summary per hour.",
     )
-    op.create_index("reading_of_event", "reading", ["event"], unique=False)
-    op.create_index("reading_of_query", "reading", ["query"], unique=False)
 
 
 def _notice() -> None:
@@ -171,12 +166,8 @@ def _notice() -> None:
         sa.Column(
             "sequence", sa.Integer(), nullable=False, comment="1, 2, 3, ... in one rollout and channel: delivered in this order"
         ),
-        sa.Column(
-            "key", sa.Text(), nullable=False, comment="unique in its rollout and channel, so that owing twice is owing once"
-        ),
-        sa.Column(
-            "kind", sa.Text(), nullable=False, comment="what it is about: started, held, stepping-back, needs-a-person, ..."
-        ),
+        sa.Column("key", sa.Text(), nullable=False, comment="unique in its rollout and channel, so that owing twice is owing once"),
+        sa.Column("kind", sa.Text(), nullable=False, comment="what it is about: started, held, stepping-back, needs-a-person, ..."),
         sa.Column("title", sa.Text(), nullable=False, comment="one line"),
         sa.Column("why", sa.Text(), nullable=False, comment="the sentence of the decision"),
         sa.Column("evidence", sa.Text(), nullable=False, comment="a few short lines, a JSON list"),
@@ -276,7 +267,7 @@ EVIDENCE = """
                reading.verdict AS verdict, reading.why AS why, reading.counts AS counts, query.text AS query
         FROM reading JOIN event ON event.id = reading.event JOIN rollout ON rollout.id = event.rollout
              JOIN query ON query.id = reading.query
-        ORDER BY reading.id"""
+        ORDER BY reading.event, reading.place"""
 
 
 def upgrade() -> None:

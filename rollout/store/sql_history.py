@@ -28,15 +28,16 @@ def write_events(connection: Connection, events: Sequence[tuple[str, Event]]) ->
             for rollout, e in events]  # fmt: skip
     insert = sa.insert(t.event).returning(t.event.c.id, sort_by_parameter_order=True)
     ids = connection.scalars(insert, rows).all()
-    evidence = [(rollout, id_, one) for (rollout, event), id_ in zip(events, ids, strict=True) for one in event.evidence]
+    evidence = [(rollout, (id_, place), one) for (rollout, event), id_ in zip(events, ids, strict=True)
+                for place, one in enumerate(event.evidence, 1)]  # fmt: skip
     if not evidence:
         return
     queries = _queries(connection, {(rollout, storable(one.query)) for rollout, _, one in evidence})
     connection.execute(sa.insert(t.reading), [
-        {"event": event, "signal": one.signal, "window_start": one.window_start,
+        {"event": event, "place": place, "signal": one.signal, "window_start": one.window_start,
          "window_seconds": (one.window_end - one.window_start).total_seconds(),
          "query": queries[rollout, storable(one.query)], "counts": one.counts, "verdict": one.verdict, "why": one.why}
-        for rollout, event, one in evidence
+        for rollout, (event, place), one in evidence
     ])  # fmt: skip
 
 
@@ -84,7 +85,7 @@ def _evidence(connection: Connection, rollout: str, rows: Sequence[Row[Any]]) ->
         .join(t.event, t.event.c.id == t.reading.c.event)
         .join(t.query, t.query.c.id == t.reading.c.query)
         .where(t.event.c.rollout == rollout, t.event.c.id.between(rows[0].id, rows[-1].id))
-        .order_by(t.reading.c.id)
+        .order_by(t.reading.c.event, t.reading.c.place)
     )
     for row in connection.execute(chosen):
         end = row.window_start + timedelta(seconds=row.window_seconds)

@@ -97,19 +97,24 @@ query = Table(
 reading = Table(
     "reading",
     metadata,
-    Column("id", _ID, primary_key=True),
-    Column("event", _ID, ForeignKey("event.id", ondelete="CASCADE"), nullable=False, comment="the decision that it supports"),
+    Column(
+        "event",
+        _ID,
+        ForeignKey("event.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+        comment="the decision that it supports",
+    ),
+    Column("place", Integer, primary_key=True, autoincrement=False, comment="1, 2, 3, ... in its event"),
     Column("signal", Words, nullable=False, comment="the signal's name in the plan"),
     Column("window_start", Instant, nullable=False, comment="start of the window that was asked about"),
     Column("window_seconds", sa.Double, nullable=False, comment="length of the window"),
-    Column("query", _ID, ForeignKey("query.id"), nullable=False, comment="what was asked"),
+    Column("query", _ID, nullable=False, comment="what was asked: query.id (no constraint: it would cost an index)"),
     Column("counts", Figures, nullable=False, comment="what came, a JSON object: candidate events, candidate requests, E, ..."),
     Column("verdict", Words, nullable=False, comment="healthy, suspect, failing, no data or unreachable"),
     Column("why", Words, nullable=False, comment="the conclusion in a sentence"),
     comment="Evidence: when a verdict changed, and a summary per hour.",
 )
-sa.Index("reading_of_event", reading.c.event)
-sa.Index("reading_of_query", reading.c.query)
 
 notice = Table(
     "notice",
@@ -192,6 +197,6 @@ VIEWS = {
                reading.verdict AS verdict, reading.why AS why, reading.counts AS counts, query.text AS query
         FROM reading JOIN event ON event.id = reading.event JOIN rollout ON rollout.id = event.rollout
              JOIN query ON query.id = reading.query
-        ORDER BY reading.id""",
+        ORDER BY reading.event, reading.place""",
 }
 """What people read. `rollout_history`: at, rollout, plan, target, step, what, who, why."""
