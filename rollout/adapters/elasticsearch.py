@@ -1,8 +1,9 @@
 """Elasticsearch or OpenSearch as a signal source: error lines per pod, as fluentd or Fluent Bit wrote them.
 
-Parameters of `error-logs`: `pattern` (phrases in the message separated by `|`; ERROR; whole words, regardless of case where the
-index analyses as it does by default, so that "no error" in an INFO line counts: prefer the level where it is a field), or `level` (values of the level field
+Parameters of `error-logs`: `pattern` (phrases in the message separated by `|`; ERROR), or `level` (values of the level field
 separated by `,`), or `query` (Lucene, as Kibana takes it); `container`, `field` (the message), `index`. Requests are not counted.
+A phrase is whole words regardless of case, as an index analyses by default: "no error" in an INFO line counts, so prefer the
+level where it is a field of its own.
 """
 
 from __future__ import annotations

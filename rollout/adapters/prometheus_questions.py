@@ -19,7 +19,8 @@ from rollout.adapters.promql_presets import apisix_parameters
 from rollout.core.signals import Counts, Gauges, NoData, PodCount, Question, Reading, Unreachable
 from rollout.core.wording import listed
 
-_RESOLUTION = "30s"
+_RESOLUTION = "5s"
+"""Of looking back for a series: finer than any scrape, and asked only about pods whose series have just appeared."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

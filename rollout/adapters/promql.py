@@ -6,6 +6,7 @@ Pure functions. A template names pods with `{{pods}}`, inside a regular expressi
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
@@ -48,7 +49,7 @@ def fill(template: str, *, namespace: str, window: timedelta) -> str:
     check_template(template)
     if "namespace" in _PLACEHOLDER.findall(template) and not _SAFE.fullmatch(namespace):
         raise TemplateError("the namespace holds characters that no namespace has")
-    values = {"namespace": namespace, "window": f"{round(window.total_seconds())}s", "pods": "{{pods}}"}
+    values = {"namespace": namespace, "window": f"{math.ceil(window.total_seconds())}s", "pods": "{{pods}}"}
     return _PLACEHOLDER.sub(lambda match: values[match[1]], template)
 
 
