@@ -130,6 +130,22 @@ def test_slow_lost_and_evicted_pods(kubernetes_peer: KubernetesControlPlane, nam
     wait_until(lambda: seen("slow", (None, True)), 20, "a slow pod, ready at last")
 
 
+def test_the_api_server_gives_out_what_a_pod_printed(kubernetes_peer: KubernetesControlPlane, namespace: str) -> None:
+    kubernetes_peer.api.apply(deployment("talks", "registry.example/shop:1.0", 2), namespace=namespace)
+    wait_until(lambda: all_ready(kubernetes_peer, namespace, "talks", 2), 15, "2 ready pods")
+    talker, silent = (pod["metadata"]["name"] for pod in pods_of(kubernetes_peer, namespace, "talks"))
+
+    kubernetes_peer.log(namespace, talker, "INFO started", "ERROR boom")
+
+    def printed(pod: str, **query: str) -> str:
+        return kubernetes_peer.api.request("GET", f"/api/v1/namespaces/{namespace}/pods/{pod}/log", params=query).text
+
+    wait_until(lambda: printed(talker), 10, "the lines")
+    assert printed(talker) == "INFO started\nERROR boom\n"
+    assert printed(talker, tailLines="1") == "ERROR boom\n"
+    assert printed(silent) == ""
+
+
 def test_a_drained_node_loses_its_pods_to_others(kubernetes_peer: KubernetesControlPlane, namespace: str) -> None:
     kubernetes_peer.api.apply(deployment("moved", "registry.example/shop:1.0", 5), namespace=namespace)
     wait_until(lambda: all_ready(kubernetes_peer, namespace, "moved", 5), 15, "5 ready pods")

@@ -11,6 +11,7 @@ import secrets
 import subprocess
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ import yaml
 
 from tests.peers import build
 from tests.peers.kubernetes.api import KubernetesApi
+from tests.peers.kubernetes.pod_logs import DEFINITION, PodLogs
 from tests.peers.kubernetes.stages import BEHAVIOUR, stages
 from tests.peers.process import Folder, Server, free_port, on_path, wait_until
 
@@ -147,15 +149,24 @@ class KubernetesControlPlane:
         body = {"metadata": {"annotations": {BEHAVIOUR: behaviour}}}
         self.api.patch(f"/api/v1/namespaces/{namespace}/pods/{pod}", body)
 
+    def log(self, namespace: str, pod: str, *lines: str, at: datetime | None = None, previous: bool = False) -> None:
+        """Let a pod's containers print lines (now, unless told otherwise), for whoever asks the API server for its log."""
+        self._logs.write(self.api, namespace, pod, *lines, at=at or datetime.now(UTC), previous=previous)
+
     def drain(self, node: str) -> list[str]:
         """Cordon a node and evict its pods, as `kubectl drain` does; the names of the pods that were evicted."""
         self.api.patch(f"/api/v1/nodes/{node}", {"spec": {"unschedulable": True}})
-        pods = self.api.get("/api/v1/pods", fieldSelector=f"spec.nodeName={node}")["items"]
-        for pod in pods:
+        evicted = []
+        for pod in self.api.get("/api/v1/pods", fieldSelector=f"spec.nodeName={node}")["items"]:
             metadata = {key: pod["metadata"][key] for key in ("name", "namespace")}
             body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
-            self.api.create(f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/eviction", body)
-        return [pod["metadata"]["name"] for pod in pods]
+            path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/eviction"
+            answer = self.api.request("POST", path, json=body)
+            leaving = answer.status_code == httpx.codes.NOT_FOUND or "NamespaceTerminating" in answer.text
+            assert answer.is_success or leaving, f"{path}: {answer.status_code} {answer.text}"
+            if answer.is_success:
+                evicted.append(metadata["name"])
+        return evicted
 
     def uncordon(self, node: str) -> None:
         """Let pods onto a drained node again."""
@@ -200,6 +211,8 @@ class KubernetesControlPlane:
         self.api = KubernetesApi(self.url, self.certificate, self._token)
         self.kubeconfig = self._write_kubeconfig("admin", self._token, self.url)
         self._api_server.wait_for(self._is_ready)
+        self.api.apply(DEFINITION)
+        self._logs = PodLogs(folder / "logs")
         self._launch_controllers(folder)
         self._add_nodes()
         account = "/api/v1/namespaces/default/serviceaccounts/default"
@@ -235,6 +248,7 @@ class KubernetesControlPlane:
             "--service-cluster-ip-range=10.96.0.0/16", f"--service-account-key-file={key}",
             f"--service-account-signing-key-file={key}", "--service-account-issuer=https://kubernetes.default.svc",
             f"--token-auth-file={tokens}", "--authorization-mode=RBAC", "--endpoint-reconciler-type=none",
+            "--kubelet-preferred-address-types=ExternalIP",  # which is where KWOK listens
             f"--watch-cache={str(self._watch_cache).lower()}",
             "--feature-gates=WatchList=false",  # needs etcd 3.5, and clients that try it without wait in vain
         ]  # fmt: skip
@@ -259,9 +273,14 @@ class KubernetesControlPlane:
         scheduler: list[str | Path] = [binaries / "kube-scheduler", *common, *fast, f"--secure-port={free_port()}"]
         self._server("kube-scheduler", scheduler)
         behaviour = folder / "stages.yaml"
-        behaviour.write_text(stages())
-        kwok: list[str | Path] = [binaries / "kwok", config, f"--config={behaviour}", "--manage-all-nodes", "--cidr=10.244.0.0/16"]
-        self._kwok = self._server("kwok", [*kwok, "--node-lease-duration-seconds=40"])
+        behaviour.write_text(f"{stages()}---\n{self._logs.silence()}")
+        port = free_port()
+        pretends = [
+            "--manage-all-nodes", "--cidr=10.244.0.0/16", "--node-lease-duration-seconds=40", "--enable-crds=Logs",
+            f"--server-address=127.0.0.1:{port}", f"--node-port={port}",
+            f"--tls-cert-file={self.certificate}", f"--tls-private-key-file={self.certificate.with_suffix('.key')}",
+        ]  # fmt: skip
+        self._kwok = self._server("kwok", [binaries / "kwok", config, f"--config={behaviour}", *pretends])
 
     def _add_nodes(self) -> None:
         for number in range(self._nodes):

@@ -240,7 +240,9 @@ conditions:
 {{ end }}
 addresses:
 - {type: InternalIP, address: 172.20.0.{{ add 10 (int (trimPrefix "node-" .metadata.name)) }}}
+- {type: ExternalIP, address: 127.0.0.1}
 - {type: Hostname, address: {{ .metadata.name | Quote }}}
+daemonEndpoints: {kubeletEndpoint: {Port: {{ NodePort }}}}
 allocatable: {cpu: "64", memory: 256Gi, pods: "500"}
 capacity: {cpu: "64", memory: 256Gi, pods: "500"}
 nodeInfo: {architecture: amd64, operatingSystem: linux, kubeletVersion: kwok, containerRuntimeVersion: kwok,
