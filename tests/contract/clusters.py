@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ import yaml
 from rollout.adapters.clock import SystemClock
 from rollout.adapters.kubernetes_api import ClusterSettings, Connection, Request
 from rollout.core.target import Target
+from rollout.sandbox.behaviour import Behaviour
 from rollout.sandbox.clock import CompressedClock
 from rollout.sandbox.faults import Failing, Fault
 from rollout.sandbox.http import HttpServer
@@ -28,6 +29,13 @@ from tests.peers.kubernetes import KubernetesControlPlane
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "kubernetes"
 GROUPS = {"deployments": "apps"}
+BEHAVIOURS = {
+    "crash-loop": Behaviour(ready_after=None, crash_after=timedelta(seconds=1)),
+    "oom": Behaviour(ready_after=None, oom_after=timedelta(seconds=1)),
+    "no-pull": Behaviour(pull_error="not found"),
+    "stuck": Behaviour(stop_after=timedelta(hours=1)),
+}
+"""How the sandbox does what the real control plane's pretended kubelets do by the end of an image's tag."""
 MERGE = "application/merge-patch+json"
 
 Json = dict[str, Any]
@@ -45,6 +53,10 @@ class Trouble(Protocol):
         ...
 
     def heal(self) -> None: ...
+
+    def image(self, behaviour: str) -> str:
+        """Name an image whose pods behave so: one of BEHAVIOURS."""
+        ...
 
     def cut(self) -> None:
         """Break every connection."""
@@ -122,6 +134,12 @@ class Sandboxed:
         with self.live.using() as world:
             world.faults.clear("kubernetes")
 
+    def image(self, behaviour: str) -> str:
+        name = f"nginx:2-{behaviour}"
+        with self.live.using() as world:
+            world.behaviours[name] = BEHAVIOURS[behaviour]
+        return name
+
     def cut(self) -> None:
         self.server.hang_up()
 
@@ -170,6 +188,9 @@ class RealTrouble:
 
     def heal(self) -> None:
         self.peer.resume_api_server()
+
+    def image(self, behaviour: str) -> str:
+        return f"nginx:2-{behaviour}"
 
     def cut(self) -> None:
         self.peer.restart_api_server()

@@ -13,8 +13,9 @@ import pytest
 
 from rollout.adapters.clock import SystemClock
 from rollout.adapters.kubernetes import ClusterSettings, KubernetesCluster
+from rollout.adapters.kubernetes_api import Request
 from rollout.adapters.kubernetes_break_glass import step_back_now
-from rollout.core.cohorts import Deployment, TargetView
+from rollout.core.cohorts import Deployment, Pod, TargetView
 from rollout.core.effects import FieldName, FieldTest, PatchDeployment, PostEvent
 from rollout.core.errors import Conflict, Rejected
 from rollout.core.state import Snapshot
@@ -106,6 +107,43 @@ def test_going_forward_is_seen_by_the_watches_and_wakes_the_subscriber(cluster: 
     assert (canary.replicas, canary.images["nginx"]) == (1, NEW)
     assert canary.annotations == {"rollout/id": "r1"}
     assert (canary.writers["replicas"], canary.writers["image/nginx"]) == ("rollout", "rollout")
+
+
+def canary_pods(cluster: KubernetesCluster, place: TestedCluster) -> list[Pod]:
+    return [p for p in seen(cluster, place).pods if p.deployment == "nginx-canary"]
+
+
+def trouble_of(cluster: KubernetesCluster, place: TestedCluster) -> list[tuple[str, str, int | None]]:
+    return [(c.waiting, c.terminated, c.exit_code) for p in canary_pods(cluster, place) for c in p.containers]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "shown"),
+    [
+        ("crash-loop", ("CrashLoopBackOff", "Error", 1)),
+        ("oom", ("CrashLoopBackOff", "OOMKilled", 137)),
+        ("no-pull", ("ImagePullBackOff", "", None)),
+    ],
+)
+def test_a_pod_in_trouble_is_seen_with_its_reason(
+    cluster: KubernetesCluster, place: TestedCluster, behaviour: str, shown: tuple[str, str, int | None]
+) -> None:
+    version = canary_now(cluster, place).resource_version
+    cluster.apply(replace(start(place, version), image=place.trouble.image(behaviour)), timeout=SECONDS)
+    until(lambda: shown in trouble_of(cluster, place), 30)
+    assert not any(p.ready or p.serving for p in canary_pods(cluster, place))
+
+
+def test_a_pod_that_is_drained_is_displaced_and_serves_no_more(cluster: KubernetesCluster, place: TestedCluster) -> None:
+    version = canary_now(cluster, place).resource_version
+    cluster.apply(replace(start(place, version), image=place.trouble.image("stuck")), timeout=SECONDS)
+    until(lambda: any(p.serving for p in canary_pods(cluster, place)), 30)
+    name = canary_pods(cluster, place)[0].name
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": place.namespace}}
+    place.admin.want(Request("create", "pods", place.namespace, name, subresource="eviction", body=body))
+    until(lambda: any(p.displaced == "DrainedByEviction" and p.deleting_since for p in canary_pods(cluster, place)))
+    until(lambda: not any(p.serving for p in canary_pods(cluster, place) if p.name == name))
+    assert not any(p.ready for p in canary_pods(cluster, place) if p.name == name)
 
 
 def test_a_write_that_lands_late_changes_nothing(cluster: KubernetesCluster, place: TestedCluster) -> None:
