@@ -52,8 +52,7 @@ def picture(portrait: Portrait) -> RenderableType:
     title = f"{row.target}  {row.image}"
     outcome = Text(row.outcome.value, style=COLOURS[row.outcome])
     parts: list[RenderableType] = [_steps(portrait), Text(row.why)]
-    done, needed = portrait.progress
-    if needed:
+    if portrait.progress[1]:
         parts.append(_bar(portrait))
     if portrait.state.paused is not None:
         parts.append(Text(f"paused by {portrait.state.paused.actor}: {portrait.state.paused.reason}", style="yellow"))
@@ -72,7 +71,7 @@ def _steps(portrait: Portrait) -> Text:
         style = "bold cyan" if name == step else "dim"
         text.append(f" {name} ", style=style)
         if name != names[-1]:
-            text.append("›", style="dim")
+            text.append(">", style="dim")
     if portrait.size:
         text.append(f"   canary {'●' * portrait.size} {portrait.size}", style="bold")
     return text

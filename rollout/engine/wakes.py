@@ -72,6 +72,11 @@ class Wakes:
             if not self._now and not self._closed:
                 self._changed.wait(seconds)
 
+    def nudge(self) -> None:
+        """Let the waiter look at the time again: a compressed clock was moved."""
+        with self._changed:
+            self._changed.notify_all()
+
     def close(self) -> None:
         """Wake the waiter for good."""
         with self._changed:
