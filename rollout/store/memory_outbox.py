@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,7 +34,8 @@ class Outbox:
     def __init__(self) -> None:
         self._entries: dict[int, _Entry] = {}
         self._by_key: dict[tuple[str, str, str], int] = {}
-        self._queues: dict[tuple[str, str], list[int]] = {}
+        self._queues: dict[tuple[str, str], deque[int]] = {}
+        self._sequences: dict[tuple[str, str], int] = {}
         self._issued = 0
 
     def owe(self, x: Transition) -> None:
@@ -44,16 +46,15 @@ class Outbox:
                 if key in self._by_key:
                     continue
                 self._issued += 1
-                queue = self._queues.setdefault((x.rollout, channel), [])
-                queue.append(self._issued)
+                self._queues.setdefault((x.rollout, channel), deque()).append(self._issued)
                 self._by_key[key] = self._issued
-                self._entries[self._issued] = _Entry(self._issued, x.rollout, channel, len(queue), notice, x.step, x.at)
+                sequence = self._sequences[x.rollout, channel] = self._sequences.get((x.rollout, channel), 0) + 1
+                self._entries[self._issued] = _Entry(self._issued, x.rollout, channel, sequence, notice, x.step, x.at)
 
     def due(self, rollouts: Mapping[str, RolloutRow], now: datetime, limit: int) -> Sequence[OwedNotice]:
         """Find the first undelivered notice of each rollout and channel, where it is due."""
-        firsts = (next((self._entries[id_] for id_ in queue if self._entries[id_].state == OWED), None)
-                  for queue in self._queues.values())  # fmt: skip
-        due = [entry for entry in firsts if entry is not None and entry.next_attempt_at <= now]
+        firsts = (self._entries[queue[0]] for queue in self._queues.values() if queue)
+        due = [entry for entry in firsts if entry.next_attempt_at <= now]
         due.sort(key=lambda entry: (entry.next_attempt_at, entry.id))
         return [_owed(entry, rollouts[entry.rollout]) for entry in due[:limit]]
 
@@ -63,6 +64,7 @@ class Outbox:
         if entry is not None and entry.state == OWED:
             entry.state, entry.settled_at = DEAD if dead else DELIVERED, at
             entry.attempts, entry.error = entry.attempts + 1, error[:ERROR_LENGTH]
+            self._queues[entry.rollout, entry.channel].remove(notice)
 
     def postpone(self, notice: int, next_attempt_at: datetime, error: str) -> None:
         """Count a failed attempt."""
@@ -86,6 +88,7 @@ class Outbox:
             entry = self._entries.pop(id_)
             del self._by_key[rollout, entry.channel, entry.notice.key]
             self._queues.pop((rollout, entry.channel), None)
+            self._sequences.pop((rollout, entry.channel), None)
         return len(ids)
 
 
