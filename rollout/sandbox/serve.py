@@ -13,7 +13,7 @@ from typing import Self
 import yaml
 
 from rollout.ports import Clock
-from rollout.sandbox import kube_api, prometheus, webhooks
+from rollout.sandbox import alertmanager, elasticsearch, kube_api, prometheus, skywalking, webhooks
 from rollout.sandbox.clock import CompressedClock
 from rollout.sandbox.http import HttpServer, Respond
 from rollout.sandbox.kube_objects import Json
@@ -57,6 +57,9 @@ class Sandbox:
         self.live = LiveWorld(self.world, self.clock)
         self.kubernetes = kube_api.KubeApi(self.live, real, token=TOKEN, require_token=options.require_token)
         self.prometheus = prometheus.Prometheus(self.live)
+        self.skywalking = skywalking.SkyWalking(self.live)
+        self.elasticsearch = elasticsearch.Elasticsearch(self.live)
+        self.alertmanager = alertmanager.Alertmanager(self.live)
         self.webhooks = webhooks.WebhookReceiver(self.clock.now)
         self.servers: dict[str, HttpServer] = {}
         self._stack = ExitStack()
@@ -95,6 +98,9 @@ class Sandbox:
     def __enter__(self) -> Self:
         self.serve(kube_api.NAME, self.kubernetes.respond)
         self.serve(prometheus.NAME, self.prometheus.respond)
+        self.serve(skywalking.NAME, self.skywalking.respond)
+        self.serve(elasticsearch.NAME, self.elasticsearch.respond)
+        self.serve(alertmanager.NAME, self.alertmanager.respond)
         self.serve(webhooks.NAME, self.webhooks.respond)
         self._stack.callback(self.live.stop)
         self.live.start()

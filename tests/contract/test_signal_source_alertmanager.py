@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -13,6 +14,7 @@ from rollout.adapters.clock import SystemClock
 from rollout.core.signals import Alarms, Unreachable
 from tests.adapters.questions import question
 from tests.adapters.stub import Say, stub
+from tests.contract.signal_worlds import sandbox
 from tests.peers.alertmanager import Alertmanager
 from tests.peers.process import wait_until
 
@@ -79,3 +81,19 @@ def test_what_alertmanager_pushes_is_what_it_lists(alertmanager_peer: Alertmanag
 def test_doctor_is_answered(source: AlertmanagerSource) -> None:
     checks = source.check()
     assert {check.level for check in checks} == {"ok"}
+
+
+def test_the_pretend_alertmanager_lists_and_pushes_alike() -> None:
+    with sandbox() as made:
+        pretend = made.alertmanager
+        settings = AlertmanagerSettings(url=made.urls["alertmanager"], timeout=timedelta(seconds=5))
+        pulled = AlertmanagerSource("am", settings, made.clock)
+        made._stack.callback(pulled.close)
+        assert firing(pulled) == []
+        alert = pretend.fire("ContractErrors", {"pod": "web-1", "namespace": "prod"}, "too many errors")
+        assert firing(pulled) == [("ContractErrors", ("web-1",), "too many errors")]
+        pushed = firing_for(POD_ALERT, parse_alertmanager_webhook(json.dumps(pretend.webhook()).encode()))
+        assert [(alarm.name, alarm.pods, alarm.message) for alarm in pushed.firing] == firing(pulled)
+        pretend.resolve(alert)
+        assert firing(pulled) == []
+        assert firing_for(POD_ALERT, parse_alertmanager_webhook(json.dumps(pretend.webhook()).encode())) == Alarms(())
