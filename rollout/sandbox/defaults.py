@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from rollout.sandbox.kube_objects import Json, invalid, name_of, selects
@@ -14,6 +15,10 @@ _CONTAINER = {
     "resources": {}, "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
 }  # fmt: skip
 _DEPLOYMENT = {"replicas": 1, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600}
+_DEPLOYMENT_FIELDS = frozenset(
+    {"replicas", "selector", "template", "strategy", "minReadySeconds", "revisionHistoryLimit", "paused", "progressDeadlineSeconds"}
+)
+"""What a DeploymentSpec has; anything else is dropped, as the real server does with a warning."""
 _PROBE = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
 
 
@@ -61,13 +66,13 @@ def _container(container: Json) -> Json:
 
 
 def _deployment_spec(spec: Json) -> Json:
-    filled: Json = {**_DEPLOYMENT, **spec}
+    filled: Json = {**_DEPLOYMENT, **{key: value for key, value in spec.items() if key in _DEPLOYMENT_FIELDS}}
     strategy = {"type": "RollingUpdate", **(spec.get("strategy") or {})}
     if strategy["type"] == "RollingUpdate":
         strategy["rollingUpdate"] = {"maxSurge": "25%", "maxUnavailable": "25%", **(strategy.get("rollingUpdate") or {})}
     filled["strategy"] = strategy
     template = spec.get("template") or {}
-    metadata = {"creationTimestamp": None, **(template.get("metadata") or {})}
+    metadata = {key: value for key, value in (template.get("metadata") or {}).items() if key != "creationTimestamp"}
     filled["template"] = {**template, "metadata": metadata, "spec": _pod_spec(template.get("spec") or {})}
     if not filled.get("paused"):
         filled.pop("paused", None)
@@ -100,16 +105,20 @@ def _deployment_causes(spec: Json, old: Json | None) -> list[tuple[str, str]]:
         seen = spec.get("progressDeadlineSeconds")
         causes.append(("spec.progressDeadlineSeconds", f"Invalid value: {seen}: must be greater than minReadySeconds"))
     template = spec.get("template") or {}
-    causes += _container_causes(template.get("spec") or {}, "spec.template.spec.containers")
     selector = (spec.get("selector") or {}).get("matchLabels") or {}
     labels = (template.get("metadata") or {}).get("labels") or {}
     if not selector:
         causes.append(("spec.selector", "Required value"))
-    elif not selects(selector, labels):
-        causes.append(("spec.template.metadata.labels", f"Invalid value: {labels}: `selector` does not match template `labels`"))
+    if not selects(selector, labels):
+        causes.append(
+            (
+                "spec.template.metadata.labels",
+                f"Invalid value: {_compact(labels or None)}: `selector` does not match template `labels`",
+            )
+        )
     if old is not None and old["spec"]["selector"] != spec.get("selector"):
-        causes.append(("spec.selector", f"Invalid value: {spec.get('selector')}: field is immutable"))
-    return causes
+        causes.append(("spec.selector", f"Invalid value: {_compact(spec.get('selector'))}: field is immutable"))
+    return causes + _container_causes(template.get("spec") or {}, "spec.template.spec.containers")
 
 
 def _container_causes(spec: Json, path: str) -> list[tuple[str, str]]:
@@ -126,3 +135,7 @@ def _natural(value: Any) -> bool:  # noqa: ANN401 - as received
 
 def _not_natural(value: Any) -> str:  # noqa: ANN401 - as received
     return f"Invalid value: {value}: must be greater than or equal to 0"
+
+
+def _compact(value: Any) -> str:  # noqa: ANN401 - JSON
+    return json.dumps(value, separators=(",", ":"))

@@ -111,7 +111,8 @@ class Deployments:
         replicas = self._new_replicas(deployment, sets, 0)
         selector = {"matchLabels": {**deployment["spec"]["selector"]["matchLabels"], HASH: value}}
         spec = {"replicas": replicas, "selector": selector, "template": template}
-        spec |= {"minReadySeconds": deployment["spec"].get("minReadySeconds", 0)}
+        if deployment["spec"].get("minReadySeconds"):
+            spec["minReadySeconds"] = deployment["spec"]["minReadySeconds"]
         metadata = {
             "name": f"{name_of(deployment)}-{value}", "namespace": namespace_of(deployment), "labels": labels,
             "uid": self._kernel.new_uid(), "creationTimestamp": stamp(self._kernel.now), "generation": 1,

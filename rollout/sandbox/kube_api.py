@@ -16,7 +16,7 @@ import yaml
 from rollout.ports import Clock
 from rollout.sandbox.http import Request, Response, json_response, text_response
 from rollout.sandbox.kube_discovery import discovered
-from rollout.sandbox.kube_objects import ApiError, Json, name_of, namespace_of, not_found
+from rollout.sandbox.kube_objects import ApiError, Json, details_of, name_of, namespace_of, not_found, uid_of
 from rollout.sandbox.kube_paths import Place, place
 from rollout.sandbox.kube_rights import Rights
 from rollout.sandbox.kube_selectors import Matches, selecting
@@ -83,6 +83,8 @@ class KubeApi:
         if found is not None:
             return json_response(found)
         here = place(request.path)
+        if here is None:
+            return text_response("404 page not found\n", 404)
         manager = request.one("fieldManager") or request.headers.get("user-agent", "unknown").split("/", 1)[0]
         call = _Call(request, here, manager, request.one("dryRun") == "All")
         self.rights.require(_verb(call), here.kind.group, here.resource, here.namespace or "", here.name)
@@ -138,7 +140,8 @@ class KubeApi:
             rest = rest[:limit]
         if _as_table(request):
             return table(kind.plural, rest, metadata, world.now)
-        return {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": metadata, "items": rest}
+        items = [{key: value for key, value in obj.items() if key not in {"apiVersion", "kind"}} for obj in rest]
+        return {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": metadata, "items": items}
 
     def _watch(self, call: _Call, matches: Matches) -> Response:
         request, here = call.request, call.place
@@ -239,7 +242,10 @@ class KubeApi:
                     here.kind.plural, namespace_of(obj), name_of(obj), manager=call.manager, grace_seconds=seconds, orphan=orphan
                 )
             pod = world.find("pods", call.namespace, here.name) if here.kind.plural == "pods" and here.name else None
-        return json_response(pod if pod is not None else _success())
+        if pod is not None:
+            return json_response(pod)
+        details = details_of(here.kind.plural, here.name) | ({"uid": uid_of(doomed[0])} if here.name else {})
+        return json_response(_success() | {"details": details})
 
 
 def _verb(call: _Call) -> str:

@@ -82,29 +82,38 @@ class ApiError(Exception):
 
 def not_found(plural: str, name: str) -> ApiError:
     """404 in the API server's words."""
+    return ApiError(404, "NotFound", f'{_grouped(plural, plural)} "{name}" not found', details_of(plural, name))
+
+
+def _grouped(plural: str, word: str) -> str:
+    """`deployments.apps`, `Deployment.apps`; the core group has no name."""
     group = BY_PLURAL[plural].group if plural in BY_PLURAL else ""
-    resource = f"{plural}.{group}" if group else plural
-    details = {"name": name, "kind": plural} | ({"group": group} if group else {})
-    return ApiError(404, "NotFound", f'{resource} "{name}" not found', details)
+    return f"{word}.{group}" if group else word
+
+
+def details_of(plural: str, name: str) -> Json:
+    """The `details` of a Status about an object."""
+    group = BY_PLURAL[plural].group if plural in BY_PLURAL else ""
+    return {"name": name, "kind": plural} | ({"group": group} if group else {})
 
 
 def already_exists(plural: str, name: str) -> ApiError:
     """409 for a create."""
-    return ApiError(409, "AlreadyExists", f'{plural} "{name}" already exists', {"name": name, "kind": plural})
+    return ApiError(409, "AlreadyExists", f'{_grouped(plural, plural)} "{name}" already exists', details_of(plural, name))
 
 
 def conflict(plural: str, name: str) -> ApiError:
     """409 for a write against an old resourceVersion."""
     why = "the object has been modified; please apply your changes to the latest version and try again"
-    message = f'Operation cannot be fulfilled on {plural} "{name}": {why}'
-    return ApiError(409, "Conflict", message, {"name": name, "kind": plural})
+    message = f'Operation cannot be fulfilled on {_grouped(plural, plural)} "{name}": {why}'
+    return ApiError(409, "Conflict", message, details_of(plural, name))
 
 
 def invalid(plural: str, name: str, causes: Sequence[tuple[str, str]]) -> ApiError:
     """422 with its causes as (field, message)."""
     kind = BY_PLURAL[plural].kind if plural in BY_PLURAL else plural
     words = ", ".join(f"{field}: {message}" for field, message in causes)
-    message = f'{kind} "{name}" is invalid: {words}'
+    message = f'{_grouped(plural, kind)} "{name}" is invalid: {f"[{words}]" if len(causes) > 1 else words}'
     details = [{"reason": "FieldValueInvalid", "message": text, "field": field} for field, text in causes]
     return ApiError(422, "Invalid", message, {"name": name, "kind": kind, "causes": details})
 

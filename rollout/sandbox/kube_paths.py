@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rollout.sandbox.kube_objects import BY_PLURAL, ApiError, Kind
+from rollout.sandbox.kube_objects import BY_PLURAL, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +22,8 @@ class Place:
         return f"{self.kind.plural}/{self.subresource}" if self.subresource else self.kind.plural
 
 
-def place(path: str) -> Place:
-    """Take a path apart. Raises ApiError 404."""
+def place(path: str) -> Place | None:
+    """Take a path apart; None when it leads nowhere."""
     parts = [part for part in path.split("/") if part]
     match parts:
         case ["api", version, *rest]:
@@ -31,19 +31,15 @@ def place(path: str) -> Place:
         case ["apis", group, version, *rest]:
             pass
         case _:
-            raise _nowhere()
+            return None
     namespace: str | None = None
     if rest[:1] == ["namespaces"] and len(rest) > 2 and rest[2] != "status":  # noqa: PLR2004 - namespaces/NAME/RESOURCE
         namespace, rest = rest[1], rest[2:]
     kind = BY_PLURAL.get(rest[0]) if rest else None
     if kind is None or (kind.group, kind.version) != (group, version) or len(rest) > 3:  # noqa: PLR2004 - plural/NAME/SUB
-        raise _nowhere()
+        return None
     name = rest[1] if len(rest) > 1 else ""
     subresource = rest[2] if len(rest) > 2 else ""  # noqa: PLR2004 - as above
     if subresource and subresource not in kind.subresources:
-        raise _nowhere()
+        return None
     return Place(kind, namespace if kind.namespaced else None, name, subresource)
-
-
-def _nowhere() -> ApiError:
-    return ApiError(404, "NotFound", "the server could not find the requested resource", {})

@@ -20,6 +20,7 @@ class Nodes:
         self._names: list[str] = []
         self._load: Counter[str] = Counter()
         self._pods_addressed = 0
+        self._services_addressed = 0
         for _ in range(count):
             self.add()
 
@@ -62,6 +63,11 @@ class Nodes:
         """Give out the next pod IP; none is used twice (65,000 pods)."""
         self._pods_addressed += 1
         return f"10.244.{self._pods_addressed // 250 % 256}.{self._pods_addressed % 250 + 2}"
+
+    def new_service_ip(self) -> str:
+        """Give out the next cluster IP."""
+        self._services_addressed += 1
+        return f"10.96.{self._services_addressed // 250 % 256}.{self._services_addressed % 250 + 2}"
 
     def is_lost(self, node: str) -> bool:
         """Say whether the node has stopped answering."""

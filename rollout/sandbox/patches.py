@@ -1,7 +1,8 @@
 """The three patch languages of the Kubernetes API: JSON patch, merge patch, strategic merge patch.
 
-Where they differ from the letter of their RFCs, they differ as the real server does (checked against its Go libraries'
-behaviour): a JSON patch `test` of an absent path with value null succeeds; a failed test is 422.
+Where they differ from the letter of their RFCs, they differ as the real server does (compared with one): a JSON patch `test` of
+an absent key with value null succeeds where the parent exists, `replace` of an absent key adds it, a patch that does not
+apply is 422 without a word about the reason, and a strategic merge puts new list items before those it does not name.
 """
 
 from __future__ import annotations
@@ -80,12 +81,14 @@ def _merge_list(name: str, target: Any, patch: list[Any]) -> list[Any]:  # noqa:
     if any(item.get("$patch") == "replace" and key not in item for item in patch):
         return [copied(item) for item in patch if "$patch" not in item]
     result = list(target)
+    added = 0
     for item in patch:
         place = next((i for i, present in enumerate(result) if present.get(key) == item[key]), None)
         if item.get("$patch") == "delete":
             result = [present for present in result if present.get(key) != item[key]]
         elif place is None:
-            result.append(copied(item))
+            result.insert(added, copied(item))
+            added += 1
         else:
             result[place] = strategic_merge(result[place], item)
     return result
@@ -108,21 +111,20 @@ def _operate(document: Any, operation: Json) -> Any:  # noqa: ANN401 - JSON is r
         case "test":
             found, present = _look(document, path)
             wanted = operation.get("value")
-            if (present and found != wanted) or (not present and wanted is not None):
-                raise _unprocessable(f"testing value {operation['path']} failed")
+            parent, _ = _look(document, path[:-1])
+            if (found != wanted) if present else (wanted is not None or not isinstance(parent, dict)):
+                raise _unprocessable()
         case "add" | "replace":
-            if op == "replace" and not _look(document, path)[1]:
-                raise _unprocessable(f"replace operation does not apply: doc is missing key: {operation['path']}: missing value")
             return _set(document, path, copied(operation.get("value")), insert=op == "add")
         case "remove":
-            return _remove(document, path, str(operation["path"]))
+            return _remove(document, path)
         case "copy" | "move":
             source = _pointer(str(operation.get("from", "")))
             value, present = _look(document, source)
             if not present:
-                raise _unprocessable(f"{op} operation does not apply: doc is missing from path: {operation.get('from')}")
+                raise _unprocessable()
             if op == "move":
-                document = _remove(document, source, str(operation["from"]))
+                document = _remove(document, source)
             return _set(document, path, copied(value), insert=True)
         case _:
             raise _bad_request(f"json patch: unexpected kind: {op}")
@@ -147,8 +149,7 @@ def _look(document: Any, path: list[str]) -> tuple[Any, bool]:  # noqa: ANN401 -
 def _parent(document: Any, path: list[str]) -> Any:  # noqa: ANN401 - JSON is recursive
     parent, present = _look(document, path[:-1])
     if not present or not isinstance(parent, dict | list):
-        where = "/" + "/".join(path)
-        raise _unprocessable(f'operation does not apply: doc is missing path: "{where}": missing value')
+        raise _unprocessable()
     return parent
 
 
@@ -160,8 +161,8 @@ def _set(document: Any, path: list[str], value: Any, *, insert: bool) -> Any:  #
         parent[path[-1]] = value
         return document
     index = len(parent) if path[-1] == "-" else int(path[-1]) if path[-1].isdigit() else len(parent) + 1
-    if index > len(parent):
-        raise _unprocessable(f"operation does not apply: index {path[-1]} is out of bounds")
+    if index > len(parent) or (not insert and index == len(parent)):
+        raise _unprocessable()
     if insert:
         parent.insert(index, value)
     else:
@@ -169,9 +170,9 @@ def _set(document: Any, path: list[str], value: Any, *, insert: bool) -> Any:  #
     return document
 
 
-def _remove(document: Any, path: list[str], text: str) -> Any:  # noqa: ANN401 - JSON is recursive
+def _remove(document: Any, path: list[str]) -> Any:  # noqa: ANN401 - JSON is recursive
     if not _look(document, path)[1]:
-        raise _unprocessable(f"remove operation does not apply: doc is missing path: {text}: missing value")
+        raise _unprocessable()
     parent = _parent(document, path)
     del parent[path[-1] if isinstance(parent, dict) else int(path[-1])]
     return document
@@ -181,5 +182,5 @@ def _bad_request(message: str) -> ApiError:
     return ApiError(400, "BadRequest", message)
 
 
-def _unprocessable(message: str) -> ApiError:
-    return ApiError(422, "Invalid", f"the server rejected our request due to an error in our request: {message}")
+def _unprocessable() -> ApiError:
+    return ApiError(422, "Invalid", "the server rejected our request due to an error in our request", {})

@@ -135,6 +135,8 @@ class World:
             metadata["name"] = f"{metadata.get('generateName', '')}{self._kernel.suffix()}"
         metadata |= {"uid": self._kernel.new_uid(), "creationTimestamp": stamp(self.now)}
         metadata |= {"generation": 1} if kind.plural in _GENERATIONS else {}
+        if kind.plural == "services":
+            obj["spec"] = {"clusterIP": self._nodes.new_service_ip(), **(obj.get("spec") or {})}
         obj = completed(kind.plural, {"apiVersion": kind.api_version, "kind": kind.kind, **obj})
         check(kind.plural, obj, None)
         obj = with_owners(None, obj, manager, self.now)

@@ -37,7 +37,7 @@ IMAGE_PATH = ("f:spec", "f:template", "f:spec", "f:containers", 'k:{"name":"app"
 def test_containers_are_merged_by_name_in_a_strategic_patch_and_replaced_in_a_merge_patch() -> None:
     body = {"spec": {"template": {"spec": {"containers": [{"name": "side", "image": "side:1"}]}}}}
     both = patched(body)["spec"]["template"]["spec"]["containers"]
-    assert [container["name"] for container in both] == ["app", "side"]
+    assert [container["name"] for container in both] == ["side", "app"]
     only = patched(body, MERGE_PATCH)["spec"]["template"]["spec"]["containers"]
     assert [container["name"] for container in only] == ["side"]
 
@@ -70,14 +70,16 @@ def test_a_json_patch_writes_only_when_its_tests_hold() -> None:
     assert patched([{**test, "value": 10}, replace], JSON_PATCH, world)["spec"]["replicas"] == 3
 
 
-def test_testing_an_absent_path_for_null_holds() -> None:
+def test_testing_an_absent_key_for_null_holds_where_its_parent_exists() -> None:
     absent = {"op": "test", "path": "/metadata/annotations/rollout~1stopped", "value": None}
+    below_nothing = {"op": "test", "path": "/metadata/nothing/here", "value": None}
     world = shop()
     world.annotate(NAMESPACE, "web", {"other": "x"})
     write = {"op": "add", "path": "/metadata/annotations/rollout~1stopped", "value": "r1"}
     assert patched([absent, write], JSON_PATCH, world)["metadata"]["annotations"]["rollout/stopped"] == "r1"
-    with pytest.raises(ApiError):
-        patched([absent], JSON_PATCH, world)
+    for failing in (absent, below_nothing):
+        with pytest.raises(ApiError):
+            patched([failing], JSON_PATCH, world)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +90,7 @@ def test_testing_an_absent_path_for_null_holds() -> None:
         ({"op": "remove", "path": "/list/1"}, {"list": [1], "map": {"k": "v"}}),
         ({"op": "move", "from": "/map/k", "path": "/k"}, {"list": [1, 2], "map": {}, "k": "v"}),
         ({"op": "copy", "from": "/map", "path": "/again"}, {"list": [1, 2], "map": {"k": "v"}, "again": {"k": "v"}}),
+        ({"op": "replace", "path": "/map/new", "value": "w"}, {"list": [1, 2], "map": {"k": "v", "new": "w"}}),
         ({"op": "replace", "path": "/map/k", "value": "w"}, {"list": [1, 2], "map": {"k": "w"}}),
     ],
 )
@@ -101,7 +104,7 @@ def test_json_patch_operations(operation: Json, result: Json) -> None:
     "operation",
     [
         {"op": "remove", "path": "/absent"},
-        {"op": "replace", "path": "/absent", "value": 1},
+        {"op": "replace", "path": "/list/1", "value": 1},
         {"op": "add", "path": "/absent/below", "value": 1},
         {"op": "add", "path": "/list/7", "value": 1},
     ],
