@@ -25,6 +25,7 @@ from tests.peers.kubernetes.stages import BEHAVIOUR, stages
 from tests.peers.process import Folder, Server, free_port, on_path, wait_until
 
 NODES = 5
+_KUBELET = "rollout.test/kubelet"
 
 
 def _assets() -> Path | None:
@@ -143,6 +144,17 @@ class KubernetesControlPlane:
     def start_kubelets(self) -> None:
         """End `stop_kubelets`."""
         self._kwok.start()
+
+    def lose_node(self, node: str) -> None:
+        """Let a node's kubelet fall silent.
+
+        After 50 s the node is NotReady; after 5 min more its pods are deleted, and stay Terminating.
+        """
+        self.api.patch(f"/api/v1/nodes/{node}", {"metadata": {"labels": {_KUBELET: "lost"}}})
+
+    def find_node(self, node: str) -> None:
+        """End `lose_node`."""
+        self.api.patch(f"/api/v1/nodes/{node}", {"metadata": {"labels": {_KUBELET: "runs"}}})
 
     def behave(self, namespace: str, pod: str, behaviour: str) -> None:
         """Make a pod behave otherwise from now on."""
@@ -276,7 +288,8 @@ class KubernetesControlPlane:
         behaviour.write_text(f"{stages()}---\n{self._logs.silence()}")
         port = free_port()
         pretends = [
-            "--manage-all-nodes", "--cidr=10.244.0.0/16", "--node-lease-duration-seconds=40", "--enable-crds=Logs",
+            f"--manage-nodes-with-label-selector={_KUBELET}=runs",
+            "--cidr=10.244.0.0/16", "--node-lease-duration-seconds=40", "--enable-crds=Logs",
             f"--server-address=127.0.0.1:{port}", f"--node-port={port}",
             f"--tls-cert-file={self.certificate}", f"--tls-private-key-file={self.certificate.with_suffix('.key')}",
         ]  # fmt: skip
@@ -284,7 +297,7 @@ class KubernetesControlPlane:
 
     def _add_nodes(self) -> None:
         for number in range(self._nodes):
-            metadata = {"name": f"node-{number}", "labels": {"kubernetes.io/hostname": f"node-{number}"}}
+            metadata = {"name": f"node-{number}", "labels": {"kubernetes.io/hostname": f"node-{number}", _KUBELET: "runs"}}
             self.api.create("/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": metadata})
 
     def _write_kubeconfig(self, name: str, token: str, url: str) -> Path:

@@ -45,9 +45,9 @@ def _configuration() -> Path:
 
 
 class OapServer:
-    """OAP on loopback, in UTC, with its health checker on. What is pushed becomes readable within about 3 s.
+    """OAP on loopback, in UTC, with its health checker on. What is pushed becomes readable within about 5 s.
 
-    `alarms` is a document as in alarm-settings.yml (rules and hooks), for a test that wants alarms posted to it.
+    `alarms` is a document as in alarm-settings.yml (see alarms.py), for a test that wants alarms posted to it.
     """
 
     def __init__(self, alarms: Mapping[str, Any] | None = None) -> None:
