@@ -29,6 +29,8 @@ from rollout.store.faults import BACKEND, TRY_AGAIN, Place, sqlstate, translated
 
 T = TypeVar("T")
 READERS = 4
+MIGRATION = 3600.0
+"""Seconds that a migration may be silent: building an index of a large table takes its time."""
 
 
 class Listening(Protocol):
@@ -161,7 +163,7 @@ def open_database(url: str, clock: Clock, *, patience: float = 5.0, migrating: b
         return _sqlite(parsed, clock, patience, migrating=migrating)
     from rollout.store.postgresql import open_postgresql  # noqa: PLC0415 - psycopg is an extra that SQLite users lack
 
-    return open_postgresql(parsed, clock, patience)
+    return open_postgresql(parsed, clock, MIGRATION if migrating else patience)
 
 
 def _parse(url: str) -> URL:

@@ -37,6 +37,8 @@ LISTEN_SLICE = 0.2
 PROOF_OF_LIFE = 25
 """Slices without a word, after which the listener asks whether the server is still there (5 s)."""
 RETRY = 1.0
+LONGEST = 10.0
+"""Seconds at most that the network may take, whatever the patience for the server."""
 
 
 class Silence(psycopg.OperationalError):
@@ -109,8 +111,8 @@ def bounded(parameters: dict[str, Any], patience: float) -> dict[str, Any]:
     options = (f"-c statement_timeout={int(milliseconds * 0.8)} -c lock_timeout={int(milliseconds * 0.6)} "
                "-c idle_in_transaction_session_timeout=10000 -c timezone=UTC")  # fmt: skip
     defaults = {
-        "connect_timeout": max(2, int(patience / 2)),
-        "tcp_user_timeout": milliseconds,
+        "connect_timeout": max(2, int(min(patience, LONGEST) / 2)),
+        "tcp_user_timeout": int(min(patience, LONGEST) * 1000),
         "keepalives": 1,
         "keepalives_idle": 5,
         "keepalives_interval": 2,

@@ -9,7 +9,8 @@ Alembic is imported only to migrate: `check` runs in every command and has to be
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -27,10 +28,14 @@ _UPGRADE_LOCK = 0x726F6C6C
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """Where a database stands: `current` is empty for a database without tables; `head` is what this version works with."""
+    """Where a database stands: `current` is empty for a database without tables; `head` is what this version works with.
+
+    `before`: where it stood before an upgrade, empty where it had no tables.
+    """
 
     current: str
     head: str = tables.HEAD
+    before: str = ""
 
     @property
     def behind(self) -> bool:
@@ -48,34 +53,37 @@ def migrations_folder() -> Path:
 
 
 def upgrade(url: str, *, clock: Clock) -> Schema:
-    """Create or migrate the tables, in one transaction; return where the database stood before.
+    """Create or migrate the tables, in one transaction; a database that is up to date is only looked at.
 
     Raises Unavailable, and Refused for a database of a newer version.
     """
-    database = open_database(url, clock, migrating=True)
-    try:
+    with closing(open_database(url, clock)) as database:
+        schema = _look(database)
+    if not schema.behind:
+        return replace(schema, before=schema.current)
+    with closing(open_database(url, clock, migrating=True)) as database:
         return upgrade_database(database)
-    finally:
-        database.close()
 
 
 def check(url: str, *, clock: Clock) -> Schema:
     """Look where the database stands. Raises Refused when it is behind (with the remedy) or newer, and Unavailable."""
-    database = open_database(url, clock)
-    try:
+    with closing(open_database(url, clock)) as database:
         return check_database(database)
-    finally:
-        database.close()
 
 
 def check_database(database: Database) -> Schema:
     """Do as `check`, on connections that exist already."""
-    file = database.file
-    schema = Schema("" if file is not None and not file.exists() else database.read(_current))
-    _refuse_newer(schema, database.place)
+    schema = _look(database)
     if schema.behind:
         seen = f"has the tables of version {schema.current}, {schema.head} is needed" if schema.current else "has no tables yet"
         raise outdated(database.place, seen)
+    return schema
+
+
+def _look(database: Database) -> Schema:
+    file = database.file
+    schema = Schema("" if file is not None and not file.exists() else database.read(_current))
+    _refuse_newer(schema, database.place)
     return schema
 
 
@@ -96,7 +104,7 @@ def _migrate(connection: Connection, place: Place, to: str) -> Schema:
             broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
             if broken:
                 raise Refused(f"database: {place} holds {len(broken)} rows that refer to nothing; nothing was migrated")
-    return before
+    return Schema(to, before=before.current)
 
 
 def _run_alembic(connection: Connection, to: str) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -56,9 +59,32 @@ def test_looking_for_a_database_does_not_make_one(tmp_path: Path) -> None:
 
 
 def test_upgrading_is_done_once_and_then_changes_nothing(url: str) -> None:
-    assert upgrade(url, clock=CLOCK) == Schema("")
-    assert upgrade(url, clock=CLOCK) == Schema(tables.HEAD)
+    assert upgrade(url, clock=CLOCK) == Schema(tables.HEAD, before="")
+    assert upgrade(url, clock=CLOCK) == Schema(tables.HEAD, before=tables.HEAD)
     assert check(url, clock=CLOCK) == Schema(tables.HEAD)
+
+
+def test_looking_whether_an_upgrade_is_due_waits_for_no_writer(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/busy.db"
+    upgrade(url, clock=CLOCK)
+    with closing(sqlite3.connect(tmp_path / "busy.db")) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        assert upgrade(url, clock=CLOCK).current == tables.HEAD
+
+
+def test_two_daemons_that_start_at_once_migrate_once(url: str) -> None:
+    start, done = threading.Barrier(2), []
+
+    def begin() -> None:
+        start.wait()
+        done.append(upgrade(url, clock=CLOCK))
+
+    threads = [threading.Thread(target=begin) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [schema.current for schema in done] == [tables.HEAD] * 2
 
 
 def test_migrations_make_exactly_the_tables_that_the_code_describes(url: str) -> None:
