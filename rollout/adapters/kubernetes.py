@@ -32,6 +32,7 @@ NOT_FOUND, UNPROCESSABLE = 404, 422
 EVENT_MESSAGE = 1024
 """Characters; the API refuses longer messages."""
 JOIN_SECONDS = 5.0
+SKEW = timedelta(seconds=30)
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class KubernetesCluster:
     def __init__(self, settings: ClusterSettings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._watching = Connection(settings, clock, sockets=64)
+        self._watching = Connection(settings, clock, sockets=1024)
         self._forward = Connection(settings, clock)
         self._backward = Connection(settings, clock)
         self._namespaces: dict[str, _Namespace] = {}
@@ -110,8 +111,10 @@ class KubernetesCluster:
             if name and (document := self._deployment(target.namespace, name, self._forward, self._left(deadline))) is not None
         ]
         memory.replace(DEPLOYMENTS, found)
+        ours = slim.common_selector(found)
+        selectors = {REPLICA_SETS: ours, PODS: ours, ENDPOINTS: f"kubernetes.io/service-name={target.service}"}
         for kind in (REPLICA_SETS, PODS, *((ENDPOINTS,) if target.service else ())):
-            query = (("labelSelector", f"kubernetes.io/service-name={target.service}"),) if kind == ENDPOINTS else ()
+            query = (("labelSelector", selectors[kind]),) if selectors[kind] else ()
             request = replace(_request(kind, target.namespace), query=query)
             memory.replace(kind, listing(self._forward, request, self._left(deadline))[0])
         return memory.view(target, asked_at)
@@ -177,6 +180,22 @@ class KubernetesCluster:
     def preflight(self, target: Target, image: str) -> Sequence[Check]:
         """Ask everything about a canary on this target that the cluster can tell. Raises Unavailable."""
         return preflight(self._forward, target, image)
+
+    def check(self) -> Sequence[Check]:
+        """Tell for doctor: reachable, which version, and whether its clock agrees with ours."""
+        name, where = f"cluster {self.name}", self._forward.server
+        try:
+            reply = self._forward.ask(Request("get", "version", version=""))
+        except Unavailable as error:
+            return [Check(name, "refused", str(error), "check the network, the kubeconfig and the context")]
+        if not reply.ok:
+            return [Check(name, "refused", str(failure(self.name, Request("get", "version"), reply)), "check the credentials")]
+        skew = abs(reply.at - self._clock.now()) if reply.at else timedelta(0)
+        version = reply.document.get("gitVersion", "of unknown version")
+        if skew > SKEW:
+            message = f"{where}, {version}: its clock is {skew.total_seconds():.0f} s away from ours"
+            return [Check(name, "warning", message, "let both machines follow NTP: windows and times are compared")]
+        return [Check(name, "ok", f"{where}, {version}; its clock agrees with ours")]
 
     def close(self) -> None:
         """Stop the watches and give back every connection."""

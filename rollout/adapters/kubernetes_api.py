@@ -11,7 +11,8 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -76,6 +77,8 @@ class Reply:
     status: int
     document: Document
     retry_after: timedelta | None = None
+    at: datetime | None = None
+    """The server's own clock when it answered (the Date header, whole seconds)."""
 
     @property
     def ok(self) -> bool:
@@ -116,7 +119,7 @@ class Request:
     @property
     def path(self) -> str:
         """The path and query of the URL."""
-        base = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        base = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}" if self.version else ""
         space = ("namespaces", self.namespace) if self.namespace else ()
         parts = [part for part in (*space, self.resource, self.name, self.subresource) if part]
         path = "/".join([base, *(quote(part, safe="") for part in parts)])
@@ -308,7 +311,7 @@ class Connection:
             begin = body[:60].decode("utf-8", "replace").strip()
             seen = f"{self.server} answered {response.status} with something other than a JSON object ({begin!r})"
             raise Unavailable(self.backend, f"{seen}; is a proxy in between?", maybe_done=request.writes)
-        return Reply(response.status, document, _retry_after(response.headers))
+        return Reply(response.status, document, _retry_after(response.headers), _date(response.headers))
 
     def _unavailable(self, request: Request, error: Exception, seconds: float) -> Unavailable:
         not_sent = isinstance(error, (urllib3.exceptions.ConnectTimeoutError, ConfigException))
@@ -350,6 +353,13 @@ def _document(body: bytes) -> Document:
     except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def _date(headers: Mapping[str, str]) -> datetime | None:
+    try:
+        return parsedate_to_datetime(headers.get("Date", "")).astimezone(UTC)
+    except ValueError:
+        return None
 
 
 def _retry_after(headers: Mapping[str, str]) -> timedelta | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -177,6 +177,13 @@ def deployment(document: Document) -> DeploymentRecord:
         writers=writers(document),
     )
     return DeploymentRecord(slim, annotated=bool(annotations))
+
+
+def common_selector(deployments: Sequence[Document]) -> str:
+    """The labels that all these Deployments select by, as a query; empty where they have none in common."""
+    selectors = [set(_map(document, "spec", "selector", "matchLabels").items()) for document in deployments]
+    common = set.intersection(*selectors) if selectors else set()
+    return ",".join(f"{key}={value}" for key, value in sorted(common))
 
 
 def replica_set(document: Document) -> ReplicaSetRecord:

@@ -131,8 +131,8 @@ class Watch:
         self._alive()
         try:
             while not self._stopped.is_set() and (lines := stream.lines()) is not None:
-                for event, document in map(_event, lines):
-                    self._take(event, document)
+                for line in lines:
+                    self._take(*_event(line, self.connection.backend))
                 self._alive()
         except _Nonsense:
             self.heard = before
@@ -159,7 +159,7 @@ class Watch:
     def _failed(self, why: str, retry_after: timedelta | None) -> None:
         if self._stopped.is_set():
             return
-        self.heard = Heard(self.heard.at, why)
+        self.heard = Heard(self.heard.at, why.removeprefix(f"{self.connection.backend}: "))
         self._failures += 1
         self._pause(retry_after)
 
@@ -168,14 +168,14 @@ class Watch:
         self._stopped.wait(max(wait, retry_after.total_seconds() if retry_after else 0.0))
 
 
-def _event(line: bytes) -> tuple[str, Document]:
+def _event(line: bytes, backend: str) -> tuple[str, Document]:
     """Read one line of a watch: `{"type": ..., "object": {...}}`. Raises Unavailable for anything else."""
     try:
         event = json.loads(line)
         return str(event["type"]), dict(event["object"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         begin = line[:60].decode("utf-8", "replace")
-        raise _Nonsense("kubernetes", f"a watch sent a line that is no event ({begin!r}); is a proxy in between?") from error
+        raise _Nonsense(backend, f"a watch sent a line that is no event ({begin!r}); is a proxy in between?") from error
 
 
 def listing(connection: Connection, request: Request, timeout: timedelta) -> tuple[list[Document], str]:

@@ -129,7 +129,7 @@ class ApiStub:
             handler.close_connection = True
             return
         body = tell.body if isinstance(tell.body, bytes) else json.dumps(tell.body).encode()
-        handler.send_response(tell.status)
+        handler.send_response_only(tell.status)
         for name, value in {"Content-Type": "application/json", **tell.headers}.items():
             handler.send_header(name, value)
         handler.send_header("Content-Length", str(len(body)))

@@ -264,3 +264,13 @@ def test_the_context_of_a_kubeconfig_can_be_chosen(tmp_path: Path) -> None:
         with closing(KubernetesCluster(settings, SystemClock())) as cluster:
             cluster.apply(SCALE, timeout=SECOND)
         assert len(stub.asked) == 1
+
+
+def test_doctor_tells_a_clock_that_is_wrong_and_a_server_that_is_away(opened: Opened) -> None:
+    stub, cluster = opened(lambda _: Tell(body={"gitVersion": "v1.36.3"}, headers={"Date": "Sun, 22 Nov 2026 01:00:00 GMT"}))
+    (check,) = cluster.check()
+    assert (check.level, stub.asked[0].path) == ("warning", "/version")
+    assert "v1.36.3: its clock is" in check.message
+    stub.script = lambda _: Tell(hang=True)
+    (check,) = cluster.check()
+    assert check.level == "refused"

@@ -280,6 +280,11 @@ def test_a_right_that_is_missing_is_told_by_preflight_by_the_write_and_by_the_vi
         assert "pods of namespace" in view.why
 
 
+def test_doctor_is_told_the_version(cluster: KubernetesCluster) -> None:
+    (check,) = cluster.check()
+    assert "v1." in check.message
+
+
 def test_the_glass_can_be_broken_without_a_daemon(place: TestedCluster) -> None:
     with connected(place) as cluster:
         begun(cluster, place)
