@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from rollout.core.cohorts import Cohorts
 from rollout.core.evidence_counts import Setting, judge_counts
 from rollout.core.evidence_gauges import judge_gauges
 from rollout.core.evidence_state import SignalState, Verdict
 from rollout.core.history import Evidence
-from rollout.core.signals import Alarms, Answer, Counts, Gauges, NoData, Unreachable
+from rollout.core.signals import Alarm, Alarms, Answer, Counts, Gauges, NoData, Unreachable
 from rollout.core.signals_compiled import Signal
 from rollout.core.windows import OLDEST, floor
 from rollout.core.wording import listed, span
@@ -56,6 +56,7 @@ def _use(setting: Setting, signal: Signal, state: SignalState, answer: Answer, c
     baseline = tuple(pod.name for pod in cohorts.baseline)
     asked = {key.name for key in answer.question.pods}
     parts = _Parts(tuple(n for n in candidate if n in asked), tuple(n for n in baseline if n in asked))
+    blind = state.blind_since
     state = replace(state, query=answer.query, window_start=window.start, window_end=window.end)
     match answer.reading:
         case Unreachable(why):
@@ -67,15 +68,15 @@ def _use(setting: Setting, signal: Signal, state: SignalState, answer: Answer, c
             if missing and len(missing) == len(parts.candidate):
                 return _without(signal, state, f"knows nothing of {listed(missing)}", window.end, now)
             state = judge_counts(setting, signal, state, by_pod, parts.candidate, parts.baseline, window)
-            return _partial(_seen(state, window.end, now), missing, now)
+            return _partial(_seen(state, window.end), missing, blind or now)
         case Gauges(values):
             missing = tuple(name for name in parts.candidate if name not in values)
             if missing and len(missing) == len(parts.candidate):
                 return _without(signal, state, f"has no value for {listed(missing)}", window.end, now)
             state = judge_gauges(setting, signal, state, values, parts.candidate, parts.baseline, window)
-            return _partial(_seen(state, window.end, now), missing, now)
+            return _partial(_seen(state, window.end), missing, blind or now)
         case Alarms(firing):
-            return _seen(_judge_alarms(replace(state, used_until=window.end), firing, parts), window.end, now)
+            return _seen(_judge_alarms(replace(state, used_until=window.end), firing, parts), window.end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +85,9 @@ class _Parts:
     baseline: tuple[str, ...]
 
 
-def _judge_alarms(state: SignalState, firing: tuple[object, ...], parts: _Parts) -> SignalState:
-    from rollout.core.signals import Alarm  # noqa: PLC0415 - only for the narrowing below
-
-    alarms = [alarm for alarm in firing if isinstance(alarm, Alarm)]
-    mine = [a for a in alarms if set(a.pods) & set(parts.candidate)]
-    shared = [a for a in alarms if not a.pods or set(a.pods) & set(parts.baseline)]
+def _judge_alarms(state: SignalState, firing: tuple[Alarm, ...], parts: _Parts) -> SignalState:
+    mine = [a for a in firing if set(a.pods) & set(parts.candidate)]
+    shared = [a for a in firing if not a.pods or set(a.pods) & set(parts.baseline)]
     shared_names = {a.name for a in shared}
     alone = [a for a in mine if a.name not in shared_names]
     if alone:
@@ -119,12 +117,11 @@ def _without(signal: Signal, state: SignalState, why: str, window_end: datetime,
     return state
 
 
-def _seen(state: SignalState, window_end: datetime, now: datetime) -> SignalState:
-    del now
+def _seen(state: SignalState, window_end: datetime) -> SignalState:
     return replace(state, seen_at=window_end, blind_since=None)
 
 
-def _partial(state: SignalState, missing: tuple[str, ...], now: datetime) -> SignalState:
+def _partial(state: SignalState, missing: tuple[str, ...], since: datetime) -> SignalState:
     """A reading that lacks some candidate pods may condemn but never acquit."""
     if not missing or state.verdict in {Verdict.FAILING, Verdict.SUSPECT}:
         return state
@@ -203,6 +200,3 @@ def summarise(signals: Iterable[Signal], states: Iterable[SignalState], together
         shared=pick[Verdict.SHARED],
         required=len(counted),
     )
-
-
-LONGEST_SILENCE = timedelta(minutes=5)

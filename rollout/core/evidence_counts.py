@@ -1,33 +1,42 @@
-"""Counts of one window: the hard guard, the absolute limit, and the count test against the baseline."""
+"""Counts of one window: the hard guard, the absolute limit, the count test against the baseline, and whether there was traffic."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from rollout.core import judge_counts as test
+from rollout.core import judge_frozen, judge_rules
 from rollout.core.evidence_state import SignalState, Verdict
+from rollout.core.judge import judge_window
 from rollout.core.judge_bursts import BurstCap
-from rollout.core.judge_counts import SUSPECT_LINE, CountParameters, CountWindow
+from rollout.core.judge_certificate import good_enough
+from rollout.core.judge_counts import UNMEASURED_R0, CountParameters, CountState, CountWindow
+from rollout.core.judge_frozen import FrozenBaseline
 from rollout.core.signals import PodCount, Window
 from rollout.core.signals_compiled import JudgeKind, Signal
-from rollout.core.wording import number, percent
+from rollout.core.wording import listed, number, percent, span
 
-HARD_SHARE = 0.5
-HARD_REQUESTS = 20
 BUSY_REQUESTS = 20
 """Requests that a candidate's equal part of the traffic would have brought it: below this, none at all proves nothing."""
 MISROUTED_WINDOWS = 3
+IDLE_AFTER = timedelta(minutes=15)
+"""So long without the requests that earn credit, a candidate is idle: a quiet service has empty minutes all day."""
+MOST_KINDS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What the judge must know of the rollout: its id (ties are broken by it) and how many hours its test may last."""
+    """What the judge must know of the rollout: its id (ties are broken by it), how long its tests may last.
+
+    `rolling`: the stable is being or has been promoted, the baseline vanishes, and the soak's frozen counts stand in for it.
+    """
 
     rollout: str
     planned_hours: float
     rolling: bool = False
-    """The stable is being or has been promoted: the baseline vanishes."""
+    rolling_hours: float = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +44,14 @@ class _Sum:
     events: float
     requests: float
     measured: bool
+    kinds: frozenset[str]
 
 
 def _add(by_pod: Mapping[str, PodCount], names: tuple[str, ...], minutes: float) -> _Sum:
     counts = [by_pod[name] for name in names if name in by_pod]
     measured = all(count.requests is not None for count in counts)
     requests = sum(count.requests or 0.0 for count in counts) if measured else len(counts) * minutes
-    return _Sum(sum(count.events for count in counts), requests, measured)
+    return _Sum(sum(c.events for c in counts), requests, measured, frozenset(kind for c in counts for kind in c.kinds))
 
 
 def judge_counts(
@@ -53,101 +63,143 @@ def judge_counts(
     baseline: tuple[str, ...],
     window: Window,
 ) -> SignalState:
-    """Use one window of counts: sums per cohort, then the rules in the order hard guard, limit or ratio, traffic."""
+    """Use one window of counts: sums per cohort, then the rules in the order kinds, limit or ratio, traffic."""
     minutes = window.length.total_seconds() / 60
     mine, theirs = _add(by_pod, candidate, minutes), _add(by_pod, baseline, minutes)
-    last = (
+    sums = (mine.events, mine.requests, theirs.events, theirs.requests)
+    totals = tuple(a + b for a, b in zip(state.since_summary, sums, strict=True))
+    state = replace(
+        state,
+        used_until=window.end,
+        last=_figures(mine, theirs),
+        since_summary=(totals[0], totals[1], totals[2], totals[3]),
+    )
+    only_mine = dict.fromkeys(mine.kinds - theirs.kinds, 1.0) if setting.rolling else {}
+    unseen = judge_rules.unseen_kinds(frozenset(state.kinds), only_mine)
+    if not setting.rolling:
+        state = replace(state, kinds=tuple(sorted({*state.kinds, *mine.kinds, *theirs.kinds}))[:MOST_KINDS])
+    if unseen:
+        return replace(state, verdict=Verdict.FAILING, why=f"an error that the soak never showed: {listed(unseen, 2)}")
+    if signal.judge is JudgeKind.LIMIT:
+        state = _limit(signal, state, mine, theirs)
+    else:
+        counts = CountWindow(mine.events, mine.requests, theirs.events, theirs.requests)
+        state = _ratio(setting, signal, state, counts, window, measured=mine.measured)
+    if state.verdict in {Verdict.FAILING, Verdict.SUSPECT, Verdict.SHARED}:
+        return state
+    return _traffic(signal, state, mine, theirs, window, len(candidate) / len(baseline) if baseline else 0.0)
+
+
+def _figures(mine: _Sum, theirs: _Sum) -> tuple[tuple[str, float], ...]:
+    return (
         ("candidate events", mine.events),
         ("candidate requests", mine.requests if mine.measured else -1.0),
         ("baseline events", theirs.events),
         ("baseline requests", theirs.requests if theirs.measured else -1.0),
     )
-    sums = (mine.events, mine.requests, theirs.events, theirs.requests)
-    totals = tuple(a + b for a, b in zip(state.since_summary, sums, strict=True))
-    state = replace(state, used_until=window.end, last=last, since_summary=(totals[0], totals[1], totals[2], totals[3]))
-    seen = f"{number(mine.events)} of {number(mine.requests)} requests" if mine.measured else f"{number(mine.events)} events"
-    hard = _hard(signal, mine, theirs)
-    if hard is not None:
-        verdict, words = hard
-        return replace(state, verdict=verdict, why=f"candidate {seen} failed in a window; {words}")
-    state = _limit(signal, state, mine, theirs) if signal.judge is JudgeKind.LIMIT else _ratio(setting, signal, state, mine, theirs)
-    if state.verdict in {Verdict.FAILING, Verdict.SUSPECT, Verdict.SHARED}:
-        return state
-    return _traffic(signal, state, mine, theirs, len(candidate), len(baseline))
 
 
 def _rate(part: _Sum) -> float:
     return part.events / part.requests if part.requests else 0.0
 
 
-def _hard(signal: Signal, mine: _Sum, theirs: _Sum) -> tuple[Verdict, str] | None:
-    """At least half of 20 requests: no statistics needed, unless the baseline fails alike."""
-    if not mine.measured or mine.requests < HARD_REQUESTS or _rate(mine) < HARD_SHARE or signal.dry_run:
-        return None
-    words = f"baseline {percent(_rate(theirs))}"
-    if theirs.requests >= HARD_REQUESTS and _rate(theirs) >= HARD_SHARE / 2:
-        return Verdict.SHARED, words
-    return Verdict.FAILING, words
-
-
 def _limit(signal: Signal, state: SignalState, mine: _Sum, theirs: _Sum) -> SignalState:
     limit = signal.limit if signal.limit is not None else 0.0
+    window = CountWindow(mine.events, mine.requests, theirs.events, theirs.requests)
+    if mine.measured and not signal.dry_run and judge_rules.mostly_failing(mine.events, mine.requests):
+        verdict = Verdict.SHARED if judge_rules.baseline_as_bad(window) else Verdict.FAILING
+        words = f"candidate {number(mine.events)} of {number(mine.requests)} requests failed in a window"
+        return replace(state, verdict=verdict, why=f"{words}; baseline {percent(_rate(theirs))}")
     if mine.measured and mine.requests < max(1, signal.min_requests):
-        return state
+        return replace(state, verdict=Verdict.HEALTHY, why="no window with enough requests is over the limit")
     rate = _rate(mine)
-    words = (
-        f"candidate {percent(rate)} over the limit of {percent(limit)}"
-        if mine.measured
-        else (f"candidate {number(rate)} a pod and minute, limit {number(limit)}")
-    )
+    words = f"candidate {percent(rate)}, limit {percent(limit)}"
+    if not mine.measured:
+        words = f"candidate {number(rate)} a pod and minute, limit {number(limit)}"
     if rate > limit and theirs.requests >= signal.min_requests and _rate(theirs) > limit:
         return replace(state, verdict=Verdict.SHARED, why=f"{words}; baseline {percent(_rate(theirs))} as well")
-    bad = (*state.bad, rate > limit)[-signal.n :]
+    bad = judge_rules.remember(state.bad, rate > limit, signal.n)
     state = replace(state, bad=bad)
-    times = sum(bad)
-    if times >= signal.k:
-        return replace(state, verdict=Verdict.FAILING, why=f"{words}, {times} of the last {len(bad)} windows")
+    if judge_rules.k_of_n(bad, signal.k, signal.n):
+        return replace(state, verdict=Verdict.FAILING, why=f"{words}, over it in {sum(bad)} of the last {len(bad)} windows")
     if rate > limit:
-        return replace(state, verdict=Verdict.SUSPECT, why=f"{words}, {times} of {signal.k} windows that fail")
-    return replace(state, verdict=Verdict.HEALTHY, why=f"candidate {percent(rate)}, limit {percent(limit)}", certified=True)
+        return replace(state, verdict=Verdict.SUSPECT, why=f"{words}, over it {sum(bad)} of {signal.k} times that fail")
+    return replace(state, verdict=Verdict.HEALTHY, why=words, certified=True)
 
 
 def parameters(setting: Setting, signal: Signal, *, measured: bool) -> CountParameters:
     """Compile a signal's settings to the count test's; always the same for one rollout and signal."""
     planned = max(1, int(setting.planned_hours * 3600 / signal.window.total_seconds()))
-    r0 = signal.r0 if measured else max(signal.r0, test.UNMEASURED_R0)
+    r0 = signal.r0 if measured else max(signal.r0, UNMEASURED_R0)
     cap = BurstCap(signal.burst_candidate, signal.burst_baseline)
     return CountParameters(planned, alpha=signal.alpha, r0=r0, measured=measured, cap=cap)
 
 
-def _ratio(setting: Setting, signal: Signal, state: SignalState, mine: _Sum, theirs: _Sum) -> SignalState:
-    rules = parameters(setting, signal, measured=mine.measured)
-    count = state.count if state.count is not None else test.start(rules)
-    count = test.update(rules, count, CountWindow(mine.events, mine.requests, theirs.events, theirs.requests))
-    e = test.e_value(rules, count)
-    state = replace(state, count=count, e_value=min(e, 1e300))
-    unit = "" if mine.measured else " a pod-minute"
-    words = (
-        f"candidate {number(count.candidate_events)} of {number(count.candidate_requests)} ({percent(count.candidate_rate)}{unit}), "
-        f"baseline {percent(count.baseline_rate)}, E = {number(e)} of {number(rules.line)}"
+def _ratio(
+    setting: Setting, signal: Signal, state: SignalState, counts: CountWindow, window: Window, *, measured: bool
+) -> SignalState:
+    rules = parameters(setting, signal, measured=measured)
+    before = state.count if state.count is not None else test.start(rules)
+    if setting.rolling:
+        return _rolling(setting, signal, state, counts, window, before, rules)
+    after = test.update(rules, before, counts)
+    frozen = judge_frozen.freeze(
+        state.frozen or FrozenBaseline(), window.start.hour, counts.baseline_events, counts.baseline_requests
     )
-    if e >= rules.line and not signal.dry_run:
-        return replace(state, verdict=Verdict.SUSPECT, why=words)
-    if e >= SUSPECT_LINE:
-        return replace(state, verdict=Verdict.SUSPECT, why=words)
-    return replace(state, verdict=Verdict.HEALTHY, why=words)
+    judged = judge_window(signal.name, rules, before, counts, after)
+    proof = good_enough(rules, after)
+    certified, words = proof.certified, proof.why
+    if not measured and not certified and after.candidate_events == 0:
+        certified, words = after.candidate_requests > 0, f"no event at all in {number(after.candidate_requests)} pod-minutes"
+    state = replace(state, count=after, frozen=frozen, certified=certified, certificate=words)
+    return _said(signal, state, judged.verdict, judged.why, judged.e_value, rules.line)
 
 
-def _traffic(signal: Signal, state: SignalState, mine: _Sum, theirs: _Sum, pods: int, others: int) -> SignalState:
+def _rolling(
+    setting: Setting,
+    signal: Signal,
+    state: SignalState,
+    counts: CountWindow,
+    window: Window,
+    soaked: CountState,
+    rules: CountParameters,
+) -> SignalState:
+    """Promotion and bake: the frozen counts of the soak fill up what the vanishing baseline lacks."""
+    planned = max(1, int(setting.rolling_hours * 3600 / signal.window.total_seconds()))
+    own = judge_frozen.parameters_for(rules, planned)
+    before = state.rolling if state.rolling is not None else judge_frozen.begin(own, soaked)
+    seed = f"{setting.rollout}/{signal.name}/{window.start.isoformat()}"
+    left, filled = judge_frozen.stand_in(state.frozen or FrozenBaseline(), counts, hour=window.start.hour, seed=seed)
+    after = replace(test.update(own, before, filled), clumping=before.clumping)
+    judged = judge_window(signal.name, own, before, filled, after)
+    state = replace(state, rolling=after, frozen=left)
+    return _said(signal, state, judged.verdict, judged.why, judged.e_value, own.line)
+
+
+def _said(signal: Signal, state: SignalState, verdict: Verdict, why: str, e_value: float, line: float) -> SignalState:
+    """Take the judge's word; reaching the line alone is for all signals together to decide (findings.together)."""
+    by_test = verdict is Verdict.FAILING and e_value >= line
+    if by_test or (verdict is Verdict.FAILING and signal.dry_run):
+        verdict = Verdict.SUSPECT
+    words = why.removeprefix(f"{signal.name}: ")
+    return replace(state, verdict=Verdict.HEALTHY if verdict is Verdict.IDLE else verdict, why=words, e_value=min(e_value, 1e300))
+
+
+def _traffic(signal: Signal, state: SignalState, mine: _Sum, theirs: _Sum, window: Window, part: float) -> SignalState:
     """Without enough requests nothing is healthy; a busy baseline beside an idle candidate is a routing fault."""
     if not mine.measured:
         return replace(state, idle_windows=0)
-    if mine.requests >= max(1, signal.min_requests):
-        return replace(state, idle_windows=0)
-    expected = theirs.requests / others * pods if others else 0.0
+    waiting = state.waiting_requests + mine.requests
+    if waiting >= max(1, signal.min_requests):
+        return replace(state, idle_windows=0, waiting_requests=0.0, traffic_at=window.end)
+    state = replace(state, waiting_requests=waiting, traffic_at=state.traffic_at or window.start)
+    expected = theirs.requests * part
     if mine.requests == 0 and expected >= BUSY_REQUESTS:
         idle = state.idle_windows + 1
-        words = f"candidate got no request where {number(expected)} were its part: is it in the Service?"
+        words = f"the candidate got no request where {number(expected)} were its part: is it in the Service?"
         return replace(state, idle_windows=idle, verdict=Verdict.IDLE, why=words)
-    words = f"{number(mine.requests)} candidate requests in the window, {signal.min_requests} are needed"
+    quiet = window.end - (state.traffic_at or window.start)
+    if quiet < IDLE_AFTER:
+        return replace(state, idle_windows=0)
+    words = f"{number(waiting)} candidate requests in {span(quiet)}, {max(1, signal.min_requests)} are needed"
     return replace(state, idle_windows=0, verdict=Verdict.IDLE, why=words)

@@ -7,6 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from rollout.core.judge_counts import CountState
+from rollout.core.judge_frozen import FrozenBaseline
+from rollout.core.judge_rank import RankState
 
 
 class Verdict(StrEnum):
@@ -58,3 +60,14 @@ class SignalState:
     e_value: float = 0.0
     certified: bool = False
     certificate: str = ""
+    rank: RankState | None = None
+    frozen: FrozenBaseline | None = None
+    """The soak's baseline counts by hour of day, as far as promotion and bake have not used them."""
+    rolling: CountState | None = None
+    """The test of promotion and bake, which begins anew: the soak's evidence has used the frozen counts."""
+    kinds: tuple[str, ...] = ()
+    """Kinds of error that the soak has shown on either cohort; another one in promotion stops it."""
+    traffic_at: datetime | None = None
+    """The end of the last window by which the candidate had got the requests that earn credit."""
+    waiting_requests: float = 0.0
+    """Candidate requests since then."""

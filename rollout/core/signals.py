@@ -59,10 +59,14 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class PodCount:
-    """Bad events, and requests where they are measured (None: this signal does not count requests), in the window."""
+    """Bad events, and requests where they are measured (None: this signal does not count requests), in the window.
+
+    `kinds`: what kinds of event there were, where the source can tell (an exception's class, an endpoint, a normalised line).
+    """
 
     events: float
     requests: float | None = None
+    kinds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ def _start(scene: Scene, state: State, lines: tuple[Line, ...]) -> Move:
     replicas = plan.spec.replicas.initial
     stable = view.stable.replicas if view.stable is not None else 0
     share = replicas / (replicas + stable)
-    why = f"{view.target.canary} gets {scene.execution.image} with {replicas} replica(s), {percent(share)} of the traffic by replica ratio"
+    why = f"{view.target.canary} gets {scene.execution.image} with {replicas} replica(s), {percent(share)} of the ready pods"
     item = Tell(
         "started",
         why,

@@ -32,7 +32,7 @@ def decide(scene: Scene, state: State, found: Findings, waits: tuple[Wait, ...])
     if left:
         late = state.deadline is not None and scene.now >= state.deadline
         why = f"{listed(left)} still serves after the canary was scaled to 0"
-        holds = (Wait(HoldKind.OVERDUE, why, "Look at the node; a pod on a dead node has to be deleted by force."),) if late else ()
+        holds = (Wait(HoldKind.OVERDUE, why, "A pod on a dead node has to be deleted by force."),) if late else ()
         return Move(state, f"waiting until {listed(left)} no longer serves", holds=holds, wake_in=POLL)
     lasted = span(scene.now - state.started_at)
     target, image = scene.execution.target, step.snapshot.new_image

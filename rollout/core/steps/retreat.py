@@ -27,7 +27,8 @@ def begin(scene: Scene, state: State, reason: Reason) -> Move:
     """Start stepping back now, with the first writes in the same decision."""
     if isinstance(state.step, Preflight):
         why = f"{reason.why}; nothing had been changed"
-        item = Tell(reason.ends_as.value, why, notice=NoticeKind.STEPPED_BACK, title=f"{scene.execution.target}: {reason.ends_as.value}",
+        title = f"{scene.execution.target}: {reason.ends_as.value}"
+        item = Tell(reason.ends_as.value, why, notice=NoticeKind.STEPPED_BACK, title=title,
                     actor=reason.actor, evidence=reason.evidence)  # fmt: skip
         return Move(enter(state, Ended(reason.ends_as, reason.why, scene.now), scene.now, None), why, tells=(item,))
     snapshot = _snapshot(state)
