@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from rollout.adapters.clock import SystemClock
 from rollout.adapters.kubernetes_api import ClusterSettings
@@ -17,8 +20,12 @@ from rollout.core.gate import IP_RESTRICTION, GateObject, GateTarget, Part, Plac
 from rollout.core.gate_plan import is_as_saved, is_closed
 from rollout.core.gate_probe import Vantage
 from rollout.sandbox.apisix_controller import IngressController
-from tests.adapters.api_stub import kubeconfig
-from tests.contract.clusters import Sandboxed, sandboxed
+from rollout.sandbox.clock import CompressedClock
+from rollout.sandbox.faults import Faults
+from rollout.sandbox.http import HttpServer
+from rollout.sandbox.kube_api import KubeApi
+from rollout.sandbox.live import LiveWorld
+from rollout.sandbox.world import World as Kube
 from tests.contract.gateways import CLOSED, World, world
 
 TARGET = GateTarget(PlaceKind.APISIX_ROUTE, namespace="shop", name="shop")
@@ -54,15 +61,15 @@ OUT = {"allowed": False, "source_address": "127.0.0.2"}
 @dataclass
 class Clustered:
     served: World
-    cluster: Sandboxed
+    cluster: LiveWorld
     controller: IngressController
 
     def sync(self) -> None:
-        with self.cluster.live.using() as kube:
+        with self.cluster.using() as kube:
             self.controller.sync(kube.objects("apisixroutes"), kube.objects("apisixpluginconfigs"))
 
     def spec(self, resource: str = "apisixroutes", name: str = "shop") -> Any:  # noqa: ANN401 - JSON
-        with self.cluster.live.using() as kube:
+        with self.cluster.using() as kube:
             found = kube.find(resource, "shop", name)
         assert found is not None
         return found["spec"]
@@ -72,21 +79,48 @@ class Clustered:
         return result.status
 
     def change(self, spec: dict[str, Any]) -> None:
-        with self.cluster.live.using() as kube:
+        with self.cluster.using() as kube:
             kube.patch("apisixroutes", "shop", "shop", {"spec": spec}, content_type="application/merge-patch+json")
+
+
+@contextlib.contextmanager
+def pretend_cluster(folder: Path) -> Iterator[tuple[LiveWorld, Path]]:
+    """A Kubernetes API with one ApisixRoute and one ApisixPluginConfig in it, and a kubeconfig for it."""
+    clock = CompressedClock(SystemClock(), datetime(2026, 11, 22, 12, tzinfo=UTC), speed=1.0)
+    kube = Kube(clock.now(), seed=7)
+    kube.load([ROUTE, CONFIG])
+    live = LiveWorld(kube, clock)
+    api = KubeApi(live, SystemClock(), token="the-token")  # noqa: S106 - a pretend token
+    with HttpServer("kubernetes", api.respond, Faults(), clock.now) as server:
+        config = folder / "kubeconfig"
+        entry = {"name": "pretended"}
+        context = {"cluster": "pretended", "user": "pretended"}
+        config.write_text(
+            yaml.safe_dump(
+                {
+                    "clusters": [{**entry, "cluster": {"server": server.url}}],
+                    "users": [{**entry, "user": {"token": "the-token"}}],
+                    "contexts": [{**entry, "context": context}],
+                    "current-context": "pretended",
+                }
+            ),
+            encoding="utf-8",
+        )
+        live.start()
+        try:
+            yield live, config
+        finally:
+            live.stop()
 
 
 @pytest.fixture
 def clustered(tmp_path: Path) -> Iterator[Clustered]:
-    with sandboxed() as cluster:
-        with cluster.live.using() as kube:
-            kube.load([ROUTE, CONFIG])
-        settings = ClusterSettings(name="test", kubeconfig=kubeconfig(tmp_path, cluster.server.port))
-        objects = KubernetesObjects(settings, SystemClock())
+    with pretend_cluster(tmp_path) as (live, config):
+        objects = KubernetesObjects(ClusterSettings(name="test", kubeconfig=config), SystemClock())
         try:
             with world(custom=objects, objects=()) as served:
                 controller = IngressController(served.server.etcd, lambda *_: {"10.1.2.3:80": 1})
-                made = Clustered(served, cluster, controller)
+                made = Clustered(served, live, controller)
                 made.sync()
                 yield made
         finally:
@@ -186,7 +220,7 @@ def test_an_object_that_is_not_there_is_rejected(clustered: Clustered) -> None:
 
 
 def test_what_the_controller_declines_is_told_in_its_words(clustered: Clustered) -> None:
-    with clustered.cluster.live.using() as kube:
+    with clustered.cluster.using() as kube:
         found = kube.find("apisixroutes", "shop", "shop")
         assert found is not None
         condition = {"type": "Accepted", "status": "False", "message": "unknown plugin [ip-restriction]"}
@@ -207,7 +241,7 @@ def test_the_ways_round_are_those_of_the_routes_that_were_made(clustered: Cluste
 
 
 def test_gitops_marks_are_told_in_the_rehearsal(clustered: Clustered) -> None:
-    with clustered.cluster.live.using() as kube:
+    with clustered.cluster.using() as kube:
         labels = {"metadata": {"labels": {"argocd.argoproj.io/instance": "shop"}}}
         kube.patch("apisixroutes", "shop", "shop", labels, content_type="application/merge-patch+json")
     checks = clustered.served.gateway.rehearse(TARGET, CLOSED)
