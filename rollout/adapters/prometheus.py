@@ -86,7 +86,7 @@ class PrometheusSource:
         readings = Readings()
         ends = {need for item in asked for need in item.ends()}
         starts = {need for item in asked for need in item.starts()}
-        self._fetch(readings, asked, starts, kept=True)
+        self._fetch(readings, asked, starts - ends, kept=True)
         self._fetch(readings, asked, ends)
         self._fetch_earlier(readings, asked)
         self._kept.keep(readings, ends, starts - ends, at)
