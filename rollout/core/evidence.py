@@ -125,7 +125,7 @@ def _partial(state: SignalState, missing: tuple[str, ...], since: datetime) -> S
     """A reading that lacks some candidate pods may condemn but never acquit."""
     if not missing or state.verdict in {Verdict.FAILING, Verdict.SUSPECT}:
         return state
-    return replace(state, verdict=Verdict.NO_DATA, why=f"knows nothing of {listed(missing)}", blind_since=state.blind_since or now)
+    return replace(state, verdict=Verdict.NO_DATA, why=f"knows nothing of {listed(missing)}", blind_since=since)
 
 
 def _age(signal: Signal, state: SignalState, now: datetime) -> SignalState:

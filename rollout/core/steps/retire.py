@@ -42,7 +42,7 @@ def decide(scene: Scene, state: State, found: Findings, waits: tuple[Wait, ...])
         why,
         notice=NoticeKind.SUCCEEDED,
         title=f"{target}: succeeded",
-        next_action=f"Commit to the manifests of {target.stable} and {target.canary}, container {target.container}:  image: {image}",
+        next_action=f"Commit to the manifests of both Deployments, container {target.container}:  image: {image}",
         facts=(("image", image), ("seconds", str(round((scene.now - state.started_at).total_seconds())))),
         post_on=target.stable,
     )
