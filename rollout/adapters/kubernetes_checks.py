@@ -71,9 +71,7 @@ def service(found: Found) -> Iterator[Check]:
         return
     if found.service is None:
         seen = found.denied.get("services") or f"Service {target.namespace}/{target.service} does not exist"
-        yield refused(
-            "service", seen, "create it, selecting the label that both Deployments share, or correct spec.target.service"
-        )
+        yield refused("service", seen, "create it, selecting the label that both Deployments share, or correct spec.target.service")
         return
     selector = mapping(found.service, "spec", "selector")
     missed = [
@@ -140,9 +138,7 @@ def strategy(found: Found) -> Iterator[Check]:
         yield refused("strategy", message, patch)
     elif stable.max_unavailable > 1 or stable.max_surge > 1:
         seen = f"maxUnavailable {stable.max_unavailable}, maxSurge {stable.max_surge}"
-        yield refused(
-            "strategy", f"{stable.name} would replace several pods at once ({seen}); at most 1 each is expected", patch
-        )
+        yield refused("strategy", f"{stable.name} would replace several pods at once ({seen}); at most 1 each is expected", patch)
     else:
         yield ok("strategy", f"{stable.name} rolls one pod at a time")
 
@@ -186,9 +182,7 @@ def image(found: Found) -> Iterator[Check]:
     elif problem := _mutable(present):
         digest = _running_digest(found)
         remedy = f"kubectl -n {found.target.namespace} set image deployment/{name} {found.target.container}={digest}"
-        yield refused(
-            "image", f"{name} runs {present}, which {problem}: stepping back to it might bring another version", remedy
-        )
+        yield refused("image", f"{name} runs {present}, which {problem}: stepping back to it might bring another version", remedy)
     elif not _mutable(found.image):
         yield ok("image", f"{present} -> {found.image}")
     if _repository(present) != _repository(found.image):

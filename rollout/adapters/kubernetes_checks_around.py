@@ -118,9 +118,7 @@ def agent(found: Found) -> Iterator[Check]:
         variables = {key for one in containers(document) for key in environment(one)}
         if not _AGENT.search(text):
             message = f"{name}: no SkyWalking agent was found in the pod template"
-            yield warning(
-                "skywalking agent", message, "expect no traces of it, or add the agent (init container and -javaagent)"
-            )
+            yield warning("skywalking agent", message, "expect no traces of it, or add the agent (init container and -javaagent)")
         elif "SW_AGENT_INSTANCENAME" in variables and "SW_AGENT_INSTANCE_NAME" not in variables:
             message = f"{name} sets SW_AGENT_INSTANCENAME, which the stock agent does not read: instances get random names"
             remedy = "set SW_AGENT_INSTANCE_NAME (with underscores) from status.podIP"
@@ -151,9 +149,7 @@ def debugging(found: Found) -> Iterator[Check]:
 
 def interception(found: Found) -> Iterator[Check]:
     """No Telepresence agent sends requests of these pods to somebody's laptop."""
-    caught = [
-        name_of(pod) for pod in found.pods if any(c.get("name") == "traffic-agent" for c in containers(pod, template=False))
-    ]
+    caught = [name_of(pod) for pod in found.pods if any(c.get("name") == "traffic-agent" for c in containers(pod, template=False))]
     if caught:
         message = f"a Telepresence traffic-agent is in {', '.join(sorted(caught)[:3])}{' and more' if len(caught) > 3 else ''}"  # noqa: PLR2004 - three names are enough
         remedy = "telepresence uninstall (or leave) the workload, then wait for its pods to be replaced"
@@ -182,9 +178,7 @@ def quota(found: Found) -> Iterator[Check]:
             limit, taken = quantity(hard.get(resource)), quantity(used.get(resource, "0"))
             if limit is not None and taken is not None and taken + need > limit:
                 message = f"ResourceQuota {name_of(row)}: {used.get(resource, 0)} of {hard.get(resource)} {resource} are used"
-                yield warning(
-                    "quota", f"{message}, one more pod does not fit", "raise the quota, or free room, before you start"
-                )
+                yield warning("quota", f"{message}, one more pod does not fit", "raise the quota, or free room, before you start")
 
 
 def _needs(deployment: Document) -> dict[str, Decimal]:
@@ -217,9 +211,7 @@ def _command(one: Document) -> str:
 
 
 def _startup(document: Document) -> str:
-    parts = [
-        f"{one.get('name')} {one.get('image')} {_command(one)} {' '.join(environment(one))}" for one in containers(document)
-    ]
+    parts = [f"{one.get('name')} {one.get('image')} {_command(one)} {' '.join(environment(one))}" for one in containers(document)]
     return " ".join(parts)
 
 
