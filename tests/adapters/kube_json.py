@@ -55,7 +55,7 @@ def replica_set(name: str, owner: str, *, version: str = "7") -> Json:
 
 
 def pod(
-    name: str, owner: str, *, ip: str = "10.1.0.7", image: str = "nginx:1.27.4", version: str = "7", ready: bool = True
+    name: str, owner: str, *, ip: str = "10.1.0.7", image: str = "nginx:1.27.3", version: str = "7", ready: bool = True
 ) -> Json:
     return {
         "metadata": {

@@ -6,8 +6,10 @@ from typing import Any
 
 import yaml
 
+from rollout.adapters.kubernetes_api import ClusterSettings
 from rollout.adapters.kubernetes_preflight import NEEDED
 from rollout.core.images import check_image
+from rollout.settings_file import parse_settings
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "kubernetes"
 
@@ -61,12 +63,18 @@ def test_the_daemon_runs_unprivileged_on_a_read_only_file_system_and_every_mount
     assert {"startupProbe", "livenessProbe", "readinessProbe"} <= set(container)
 
 
-def test_the_configuration_in_the_manifest_is_yaml_and_lies_where_the_daemon_looks() -> None:
-    config = yaml.safe_load(of_kind("daemon.yaml", "ConfigMap")["data"]["rollout.yaml"])
-    assert config["clusters"] == [{"name": "production", "inCluster": True}]
+def test_the_configuration_in_the_manifest_is_accepted_and_lies_where_the_daemon_looks(tmp_path: Path) -> None:
+    token = tmp_path / "operator"
+    token.write_text("0123456789abcdef", encoding="utf-8")
+    text = of_kind("daemon.yaml", "ConfigMap")["data"]["rollout.yaml"]
+    settings = parse_settings(text.replace("/etc/rollout/tokens/operator", str(token)).encode(), "rollout.yaml")
+    (cluster,) = settings.clusters
+    assert cluster.build(ClusterSettings) == ClusterSettings(name="default", in_cluster=True)
     container = of_kind("daemon.yaml", "Deployment")["spec"]["template"]["spec"]["containers"][0]
     folders = [mount["mountPath"] for mount in container["volumeMounts"]]
     assert str(Path(container["args"][-1]).parent) in folders
+    assert {"/etc/rollout/tokens", str(settings.plans.folder)} <= set(folders)
+    assert container["ports"][0]["containerPort"] == settings.http.port
 
 
 def test_the_two_example_deployments_differ_only_in_name_role_and_replicas() -> None:

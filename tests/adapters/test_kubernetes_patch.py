@@ -103,7 +103,7 @@ def test_a_patch_that_steps_back_is_told_by_its_tests_or_by_its_tombstone() -> N
         (FieldTest(FieldName.ROLLOUT_ID, "r2"), []),
         (FieldTest(FieldName.STOPPED, None), []),
         (FieldTest(FieldName.STOPPED, "r2"), ["rollout/stopped is absent, expected 'r2'"]),
-        (FieldTest(FieldName.IMAGE, "nginx:9"), ["image is 'nginx:1.27.4', expected 'nginx:9'"]),
+        (FieldTest(FieldName.IMAGE, "nginx:9"), ["image is 'nginx:1.27.3', expected 'nginx:9'"]),
         (FieldTest(FieldName.PAUSED, None), []),
         (FieldTest(FieldName.PAUSED, value=False), []),
         (FieldTest(FieldName.PAUSED, value=True), ["paused is False, expected True"]),

@@ -18,7 +18,7 @@ def test_a_deployment_keeps_the_fields_that_decisions_read() -> None:
     record = slim.deployment(document)
     found = record.deployment
     assert (found.name, found.namespace, found.resource_version, found.replicas) == ("nginx", "shop", "7", 10)
-    assert found.images == {"nginx": "nginx:1.27.4"}
+    assert found.images == {"nginx": "nginx:1.27.3"}
     assert found.annotations == {"rollout/id": "r1"}
     assert found.rolled_out
     assert record.annotated

@@ -188,7 +188,7 @@ def test_a_canary_that_never_got_an_id_is_stopped_by_the_absence_of_one(cluster:
 
 def restore(place: TestedCluster, *tests: FieldTest) -> PatchDeployment:
     return PatchDeployment(
-        "test", place.namespace, "nginx", "nginx", image="nginx:1.27.4", paused=False, min_ready_seconds=0, if_fields=tests
+        "test", place.namespace, "nginx", "nginx", image="nginx:1.27.3", paused=False, min_ready_seconds=0, if_fields=tests
     )
 
 
@@ -210,7 +210,7 @@ def test_the_stable_is_restored_where_it_still_is_what_we_wrote(cluster: Kuberne
     )
     stable = cluster.look(place.target, timeout=SECONDS).stable
     assert stable is not None
-    assert (stable.images["nginx"], stable.paused, stable.min_ready_seconds) == ("nginx:1.27.4", False, 0)
+    assert (stable.images["nginx"], stable.paused, stable.min_ready_seconds) == ("nginx:1.27.3", False, 0)
 
 
 def test_somebodys_hotfix_of_the_stable_is_not_overwritten(cluster: KubernetesCluster, place: TestedCluster) -> None:
@@ -290,7 +290,7 @@ def test_the_glass_can_be_broken_without_a_daemon(place: TestedCluster) -> None:
         begun(cluster, place)
         promoted(cluster, place)
         settings = ClusterSettings(name="test", kubeconfig=place.kubeconfig)
-        snapshot = Snapshot("nginx:1.27.4", 0, NEW, 60, SystemClock().now())
+        snapshot = Snapshot("nginx:1.27.3", 0, NEW, 60, SystemClock().now())
         with pytest.raises(Conflict, match="belongs to rollout r1"):
             step_back_now(settings, SystemClock(), place.target, "another")
         done = step_back_now(settings, SystemClock(), place.target, "r1", snapshot)
@@ -299,7 +299,7 @@ def test_the_glass_can_be_broken_without_a_daemon(place: TestedCluster) -> None:
         assert view.canary is not None
         assert view.stable is not None
         assert (view.canary.replicas, view.canary.annotations["rollout/stopped"]) == (0, "r1")
-        assert (view.stable.images["nginx"], view.stable.paused, view.stable.min_ready_seconds) == ("nginx:1.27.4", False, 0)
+        assert (view.stable.images["nginx"], view.stable.paused, view.stable.min_ready_seconds) == ("nginx:1.27.3", False, 0)
 
 
 def test_breaking_the_glass_without_a_snapshot_stops_the_canary_and_says_what_is_left(place: TestedCluster) -> None:
