@@ -46,7 +46,10 @@ def require(available: Available) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that use a real server."""
     for item in items:
-        fixtures: list[str] = getattr(item, "fixturenames", [])
+        fixtures: list[str] = [*getattr(item, "fixturenames", [])]
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            # A test may be given the fixture's name as a parameter and ask for it while it runs.
+            fixtures += [value for value in item.callspec.params.values() if isinstance(value, str)]
         names = sorted(name.removesuffix(_SUFFIX) for name in fixtures if name.endswith(_SUFFIX))
         for name in names:
             item.add_marker(pytest.mark.peer(name))

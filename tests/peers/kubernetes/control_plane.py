@@ -65,8 +65,8 @@ class KubernetesControlPlane:
             return "openssl is missing (Debian package openssl)"
         binaries = [_api_server()]
         binaries += [build.kubernetes_folder() / name for name in ("kube-controller-manager", "kube-scheduler", "kwok")]
-        missing = [str(binary) for binary in binaries if not binary.exists()]
-        return f"{', '.join(missing)} missing: run `python -m tests.peers.build kubernetes` (minutes)" if missing else None
+        missing = [binary.name for binary in binaries if not binary.exists()]
+        return f"missing {', '.join(missing)}: run `python -m tests.peers.build kubernetes` (minutes)" if missing else None
 
     def __enter__(self) -> Self:
         self._folder = Folder("kubernetes", in_memory=True)
