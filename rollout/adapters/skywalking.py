@@ -16,7 +16,7 @@ from pydantic import Field
 
 from rollout.adapters.http import Backend, BackendSettings, shorten
 from rollout.adapters.skywalking_answers import Server, Transport
-from rollout.adapters.skywalking_asks import MOST_PAGES, Asked, Results, calls_of, further, prepare, reading_of, shown
+from rollout.adapters.skywalking_asks import MOST_PAGES, SKEW_TOLD, Asked, Results, calls_of, further, prepare, reading_of, shown
 from rollout.adapters.skywalking_graphql import HEALTH, Call, instances
 from rollout.adapters.skywalking_match import parse_instances
 from rollout.adapters.skywalking_time import MINUTE
@@ -26,7 +26,6 @@ from rollout.core.signals import Answer, Question, Reading, Unreachable
 from rollout.core.wording import span
 from rollout.ports import Check, Clock
 
-SKEW_TOLD = timedelta(seconds=30)
 ALIVE = timedelta(minutes=3)
 """An agent's heartbeat comes every 30 s: who was not seen for this long is not alive."""
 

@@ -40,6 +40,8 @@ METRICS: Mapping[str, tuple[str, ...]] = {
     "alarms": (),
 }
 """The metrics that each ask reads per instance; its keys are the asks that there are."""
+LOGS_SETTLE = timedelta(seconds=30)
+SKEW_TOLD = timedelta(seconds=30)
 MOST_PAGES = 10
 """Pages of one pod and window: 1,000 errors say enough."""
 
@@ -89,10 +91,12 @@ def prepare(question: Question, server: Server, at: datetime, settle: timedelta)
     window = question.window
     if not whole_minutes(window):
         return Unreachable(f"SkyWalking counts by the minute; the window of {span(window.length)} is not made of whole minutes")
-    finished = server.time.now(at) - settle
+    # Logs do not pass the aggregation that metrics wait for.
+    finished = server.time.now(at) - (min(settle, LOGS_SETTLE) if question.ask == "error-logs" else settle)
     if question.ask != "alarms" and window.end > finished:
-        left = window.end - finished
-        return NoData(f"the minutes until {moment(window.end)} are not finished in SkyWalking yet; they are in {span(left)}")
+        left, behind = window.end - finished, -server.time.skew
+        clock = f" (its clock is {span(behind)} behind ours)" if behind > SKEW_TOLD else ""
+        return NoData(f"the minutes until {moment(window.end)} are not finished in SkyWalking yet; they are in {span(left)}{clock}")
     if question.ask == "error-logs" and question.parameter("pattern") and not server.keywords:
         remedy = "its storage cannot search logs by keyword: leave out parameters.pattern, so that the level ERROR is counted"
         return Unreachable(f"signal {question.signal} asks SkyWalking for a pattern: {remedy}")
