@@ -36,7 +36,7 @@ def prometheus(seen: Seen) -> Say:
 
 def elasticsearch(seen: Seen) -> Say:
     if seen.path.endswith("_field_caps"):
-        exact = {f"kubernetes.{name}.keyword": {"keyword": {}} for name in ("pod_name", "namespace_name")}
+        exact: dict[str, object] = {f"kubernetes.{name}.keyword": {"keyword": {}} for name in ("pod_name", "namespace_name")}
         return Say(body={"fields": {**exact, "log": {"text": {}}}})
     responses = []
     for line in seen.body.decode().splitlines()[1::2]:
