@@ -16,7 +16,7 @@ from rollout.sandbox.live import LiveWorld
 from rollout.sandbox.metrics_traffic import TrafficMetrics
 from rollout.sandbox.promql_eval import Evaluator, ExecutionError
 from rollout.sandbox.promql_functions import Vector
-from rollout.sandbox.promql_series import Family, Labels, Series
+from rollout.sandbox.promql_series import Family, Labels, Scrapes, Series
 from rollout.sandbox.promql_syntax import QueryError, parse, seconds
 
 NAME = "prometheus"
@@ -76,30 +76,30 @@ class Prometheus:
         try:
             with self._live.using() as world:
                 now = world.now.timestamp()
-                found = self._range(form) if request.path.endswith("_range") else self._instant(form, now)
+                found = self._range(form, now) if request.path.endswith("_range") else self._instant(form, now)
         except (QueryError, ValueError) as error:
             return _failure(400, "bad_data", f'invalid parameter "query": {error}')
         except ExecutionError as error:
             return _failure(422, "execution", str(error))
         return _success(found, self.warnings)
 
-    def _evaluator(self) -> Evaluator:
-        return Evaluator(self.families, SCRAPE_SECONDS)
+    def _evaluator(self, now: float) -> Evaluator:
+        return Evaluator(self.families, Scrapes(SCRAPE_SECONDS, now))
 
     def _instant(self, form: dict[str, str], now: float) -> dict[str, Any]:
         at = _time(form["time"]) if form.get("time") else now
-        found = self._evaluator().evaluate(parse(form.get("query", "")), at)
+        found = self._evaluator(now).evaluate(parse(form.get("query", "")), at)
         if isinstance(found, float):
             return {"resultType": "scalar", "result": [at, _number(found)]}
         if isinstance(found, str):
             return {"resultType": "string", "result": [at, found]}
         return {"resultType": "vector", "result": [{"metric": dict(labels), "value": [at, _number(v)]} for labels, v in found]}
 
-    def _range(self, form: dict[str, str]) -> dict[str, Any]:
+    def _range(self, form: dict[str, str], now: float) -> dict[str, Any]:
         start, end, step = _time(form.get("start", "")), _time(form.get("end", "")), seconds(form.get("step", ""))
         if step <= 0 or end < start or (end - start) / step > _MOST_POINTS:
             raise QueryError("exceeded maximum resolution of 11,000 points per timeseries, or an empty range")
-        expression, evaluator = parse(form.get("query", "")), self._evaluator()
+        expression, evaluator = parse(form.get("query", "")), self._evaluator(now)
         lines: dict[tuple[tuple[str, str], ...], list[list[Any]]] = {}
         for number in range(int((end - start) / step) + 1):
             at = start + number * step

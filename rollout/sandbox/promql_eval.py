@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rollout.sandbox import promql_functions as functions
 from rollout.sandbox.promql_functions import Vector
-from rollout.sandbox.promql_series import Family, Labels, Sampled, newest, regexes, sampled
+from rollout.sandbox.promql_series import Family, Labels, Sampled, Scrapes, newest, regexes, sampled
 from rollout.sandbox.promql_syntax import (
     COMPARISONS,
     SETS,
@@ -33,10 +33,10 @@ class ExecutionError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Evaluator:
-    """Evaluates at instants. `families` maps metric names to their series; `interval` is the scrape interval in seconds."""
+    """Evaluates at instants. `families` maps metric names to their series; `scrapes` says when these were sampled."""
 
     families: Mapping[str, Family]
-    interval: float
+    scrapes: Scrapes
 
     def evaluate(self, expression: Expression, at: float) -> Vector | float | str:
         """Evaluate to a vector, a scalar or a string. Raises QueryError, ExecutionError."""
@@ -80,7 +80,7 @@ class Evaluator:
         found: Vector = []
         for family in families:
             for series in family():
-                value = newest(series, moment, self.interval) if matches(series.labels) else None
+                value = newest(series, moment, self.scrapes) if matches(series.labels) else None
                 if value is not None:
                     found.append((series.labels, value))
         return [({"__name__": selector.name, **labels}, value) for labels, value in found] if selector.name else found
@@ -92,7 +92,7 @@ class Evaluator:
                 moment = (expression.at if expression.at is not None else at) - expression.offset
                 families, matches = self._matching(expression)
                 each = [series for family in families for series in family() if matches(series.labels)]
-                found = [sampled(series, moment, window, self.interval) for series in each]
+                found = [sampled(series, moment, window, self.scrapes) for series in each]
                 return [one for one in found if one is not None], moment, window
             case Subquery(inner, window, step):
                 moment = (expression.at if expression.at is not None else at) - expression.offset
@@ -142,7 +142,7 @@ class Evaluator:
             case "sort" | "sort_desc", 1:
                 return sorted(self.vector(arguments[0], at), key=lambda pair: pair[1], reverse=name == "sort_desc")
             case "timestamp", 1:
-                scrape = math.floor(at / self.interval) * self.interval
+                scrape = self.scrapes.last(at) * self.scrapes.interval
                 return [(_nameless(labels), scrape) for labels, _ in self.vector(arguments[0], at)]
             case _:
                 raise QueryError(f'1:1: parse error: unknown function with name "{name}" (the sandbox knows a part of PromQL)')
@@ -194,6 +194,8 @@ class Evaluator:
         if isinstance(right, list):
             return _with_scalar(binary, [(labels, value, (left, value)) for labels, value in right])
         if binary.op in COMPARISONS:
+            if not binary.returns_bool:
+                raise QueryError("1:1: parse error: comparisons between scalars must use BOOL modifier")
             return float(functions.holds(binary.op, left, right))
         return functions.arithmetic(binary.op, left, right)
 

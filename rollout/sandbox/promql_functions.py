@@ -16,7 +16,7 @@ def growth(found: Sampled, end: float, window: float, *, per_second: bool, count
         return None
     (first_at, first), (last_at, last) = found.first, found.last
     result = last - first
-    if counter:
+    if counter and not found.monotone:
         before = first
         for _, value in found.samples():
             result += before if value < before else 0.0

@@ -33,13 +33,17 @@ Family = Callable[[], Iterable[Series]]
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """One series within a window: its samples, or (monotone counters) only the first, the last and their number."""
+    """One series within a window: first and last sample, their number, and on demand all of them.
+
+    `monotone`: a counter without resets, whose growth lies between the two.
+    """
 
     labels: Labels
     first: tuple[float, float]
     last: tuple[float, float]
     number: int
     samples: Callable[[], Sequence[tuple[float, float]]]
+    monotone: bool = False
 
 
 def regexes(matchers: Iterable[Matcher]) -> Callable[[Labels], bool]:
@@ -59,18 +63,31 @@ def regexes(matchers: Iterable[Matcher]) -> Callable[[Labels], bool]:
     return lambda labels: all(test(labels.get(label, "")) for label, test in tests)
 
 
-def newest(series: Series, at: float, interval: float) -> float | None:
+@dataclass(frozen=True, slots=True)
+class Scrapes:
+    """When there are samples: at the multiples of `interval` seconds, up to `now`."""
+
+    interval: float
+    now: float = math.inf
+
+    def last(self, at: float) -> int:
+        """The number of the last scrape at or before a time."""
+        return math.floor(min(at, self.now) / self.interval)
+
+
+def newest(series: Series, at: float, scrapes: Scrapes) -> float | None:
     """The value of an instant selector: the newest sample within the look-back, nothing once the series is stale."""
-    scrape = math.floor(at / interval) * interval
+    scrape = scrapes.last(at) * scrapes.interval
     if scrape < series.since or scrape >= series.until or at - scrape >= LOOKBACK:
         return None
     return series.value(scrape)
 
 
-def sampled(series: Series, end: float, window: float, interval: float) -> Sampled | None:
+def sampled(series: Series, end: float, window: float, scrapes: Scrapes) -> Sampled | None:
     """The samples in `(end - window, end]`; None when there is none."""
+    interval = scrapes.interval
     low = max(math.floor((end - window) / interval) + 1, math.ceil(series.since / interval))
-    high = math.floor(end / interval)
+    high = scrapes.last(end)
     if not math.isinf(series.until):
         high = min(high, math.ceil(series.until / interval) - 1)
     if high < low:
@@ -80,4 +97,4 @@ def sampled(series: Series, end: float, window: float, interval: float) -> Sampl
         return [(n * interval, series.value(n * interval)) for n in range(low, high + 1)]
 
     first, last = (low * interval, series.value(low * interval)), (high * interval, series.value(high * interval))
-    return Sampled(series.labels, first, last, high - low + 1, (lambda: (first, last)) if series.monotone else every)
+    return Sampled(series.labels, first, last, high - low + 1, every, series.monotone)

@@ -16,7 +16,7 @@ from rollout.sandbox.metrics_traffic import BUCKETS_MS
 from rollout.sandbox.prometheus import FiringAlert
 from rollout.sandbox.promql_eval import Evaluator
 from rollout.sandbox.promql_functions import Vector
-from rollout.sandbox.promql_series import Series
+from rollout.sandbox.promql_series import Scrapes, Series
 from rollout.sandbox.promql_syntax import parse
 from rollout.sandbox.serve import Sandbox, SandboxOptions
 from tests.contract.sandbox_builders import NAMESPACE, START, manifests
@@ -205,7 +205,7 @@ def test_alerts_warnings_and_the_servers_own_pages(sandbox: Sandbox) -> None:
 
 def _growth(samples: dict[float, float], query: str, at: float) -> Vector | float | str:
     series = Series({"x": "y"}, lambda when: samples[when], min(samples), max(samples) + 1)
-    return Evaluator({"c": lambda: [series]}, 10.0).evaluate(parse(query), at)
+    return Evaluator({"c": lambda: [series]}, Scrapes(10.0)).evaluate(parse(query), at)
 
 
 def test_a_reset_of_a_counter_is_not_a_fall() -> None:
