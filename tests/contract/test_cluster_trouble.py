@@ -37,7 +37,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestedClus
 def settings(place: TestedCluster) -> ClusterSettings:
     half = timedelta(seconds=0.5)
     return ClusterSettings(
-        name="test", kubeconfig=place.kubeconfig, read_timeout=2 * half, watch_for=2 * half, stale_after=4 * half
+        name="test", kubeconfig=place.kubeconfig, read_timeout=2 * half, watch_for=2 * half, stale_after=3 * half
     )
 
 
