@@ -134,12 +134,12 @@ def test_a_watch_that_ends_or_breaks_off_is_resumed_from_the_last_version_and_no
 @pytest.mark.parametrize("in_stream", [True, False])
 def test_a_version_that_is_too_old_leads_to_a_new_list(tmp_path: Path, *, in_stream: bool) -> None:
     server = Server()
-    if in_stream:
-        server.ready["pods"] = [Feed(("ERROR", GONE))]
     with followed(server, tmp_path) as (stub, cluster):
         until(lambda: bool(server.feeds["pods"]))
         server.lists["pods"] = kube.listed(kube.pod("nginx-a-9", "nginx-a"), version="900")
-        if not in_stream:
+        if in_stream:
+            server.feeds["pods"][-1].put("ERROR", GONE)
+        else:
             server.answers["pods"] = Tell(410, GONE)
             server.feeds["pods"][-1].end()
             until(lambda: sum(a.kind == "pods" for a in stub.asked) >= 4)
