@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rollout.cli.portrait import STEPS, Curve, Hour, Portrait
+from rollout.cli.upcoming import upcoming
 from rollout.core.evidence_state import Verdict
 from rollout.core.history import Event, Outcome
 from rollout.core.wording import number, percent, span
@@ -54,6 +55,9 @@ def picture(portrait: Portrait) -> RenderableType:
     parts: list[RenderableType] = [_steps(portrait), Text(row.why)]
     if portrait.progress[1]:
         parts.append(_bar(portrait))
+    following = str(upcoming(portrait.execution, portrait.state))
+    if following:
+        parts.append(Text(f"next: {following}", style="bold cyan"))
     if portrait.state.paused is not None:
         parts.append(Text(f"paused by {portrait.state.paused.actor}: {portrait.state.paused.reason}", style="yellow"))
     parts.extend(Text(f"held ({hold.kind.value}): {hold.why}", style="yellow") for hold in portrait.state.holds)

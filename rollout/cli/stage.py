@@ -29,10 +29,11 @@ PATIENCE_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a stage is told: the sandbox's seed and traffic, the database."""
+    """What a stage is told: the sandbox's seed and traffic, the database. `start`: when its time begins; None: now."""
 
     folder: Path
     database: str
+    start: datetime | None = None
     requests_per_minute: float = 600.0
     seed: int = 7
 
@@ -44,7 +45,7 @@ class Stage:
         self._stack = ExitStack()
         self._real = SystemClock()
         options = SandboxOptions(
-            start=self._real.now().replace(microsecond=0, second=0),
+            start=(scene.start or self._real.now()).replace(microsecond=0, second=0),
             seed=scene.seed,
             speed=0.0,
             requests_per_minute=scene.requests_per_minute,
