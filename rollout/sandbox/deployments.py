@@ -7,6 +7,8 @@ pretend cluster holds for a real one.
 from __future__ import annotations
 
 import json
+import operator
+from datetime import datetime
 from hashlib import sha256
 
 from rollout.sandbox import deployment_status as ds
@@ -33,6 +35,7 @@ class Deployments:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._hashes: dict[int, tuple[Json, str]] = {}
+        self._seen: dict[tuple[str, str], tuple[Json, list[Json], datetime]] = {}
         kernel.reconcilers["deployments"] = self.reconcile
 
     def sets(self, deployment: Json) -> list[Json]:
@@ -43,6 +46,9 @@ class Deployments:
         """Do one round: create the new ReplicaSet, scale, write the status, clean up."""
         deployment = self._kernel.storage.find("deployments", namespace, name)
         if deployment is None:
+            self._seen.pop((namespace, name), None)
+            return
+        if self._is_settled(deployment):
             return
         deployment = self._mark_paused(deployment)
         paused = bool(deployment["spec"].get("paused"))
@@ -54,6 +60,16 @@ class Deployments:
         elif newest is not None and not self._grow(deployment, sets, newest):
             self._shrink(deployment, [rs for rs in sets if rs is not newest], newest)
         self._write_status(deployment)
+
+    def _is_settled(self, deployment: Json) -> bool:
+        """Say whether it was looked at in exactly this state, and no deadline has passed since."""
+        key = (namespace_of(deployment), name_of(deployment))
+        seen, sets, at = self._seen.get(key, (None, [], self._kernel.now))
+        now_sets = self.sets(deployment)
+        same = seen is deployment and len(sets) == len(now_sets) and all(map(operator.is_, sets, now_sets))
+        self._seen[key] = (deployment, now_sets, self._kernel.now)
+        due = ds.deadline(deployment, deployment["status"])
+        return same and not ds.recreates(deployment) and not (due is not None and at < due <= self._kernel.now)
 
     def _template_hash(self, template: Json) -> str:
         known = self._hashes.get(id(template))

@@ -61,14 +61,17 @@ class Kernel:
         return self._heap[0][0] if self._heap else None
 
     def advance(self, to: datetime) -> None:
-        """Let everything happen that is due by then. Time never goes back."""
+        """Let everything happen that is due by then. Time never goes back.
+
+        Controllers look when everything of one instant has happened, as real ones see several changes at once.
+        """
         while True:
             self._settle()
             if not self._heap or self._heap[0][0] > to:
                 break
-            when, _, action = heapq.heappop(self._heap)
-            self.now = max(self.now, when)
-            action()
+            self.now = max(self.now, self._heap[0][0])
+            while self._heap and self._heap[0][0] <= self.now:
+                heapq.heappop(self._heap)[2]()
         self.now = max(self.now, to)
 
     def _settle(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 Json = dict[str, Any]
@@ -118,6 +119,7 @@ def invalid(plural: str, name: str, causes: Sequence[tuple[str, str]]) -> ApiErr
     return ApiError(422, "Invalid", message, {"name": name, "kind": kind, "causes": details})
 
 
+@lru_cache(4_096)
 def stamp(when: datetime) -> str:
     """Write a metav1.Time: seconds, `Z`."""
     return when.strftime("%Y-%m-%dT%H:%M:%SZ")

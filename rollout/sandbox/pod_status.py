@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
 
 from rollout.sandbox.kube_objects import Json, stamp
@@ -83,6 +84,7 @@ class Life:
         self.conditions[type_] = Condition(status, since, reason, message)
 
 
+@lru_cache(1_024)
 def image_id(image: str) -> str:
     """Say what a node reports for an image: the digest it was pulled by, or one derived from the string."""
     if "@sha256:" in image:

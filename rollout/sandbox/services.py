@@ -25,12 +25,15 @@ class Services:
     def __init__(self, kernel: Kernel, traffic: Traffic) -> None:
         self._kernel = kernel
         self._traffic = traffic
+        self._endpoints: dict[str, tuple[Json, Json]] = {}
         kernel.reconcilers["services"] = self.reconcile
         kernel.observe(self._saw)
 
     def _saw(self, change: Change) -> None:
         if change.resource == "services" and change.type is not ChangeType.DELETED:
             self._kernel.mark("services", change.namespace, change.name)
+        if change.resource == "pods" and change.type is ChangeType.DELETED:
+            self._endpoints.pop(uid_of(change.new), None)
         if change.resource == "pods" and changes_endpoints(change):
             for service in self._kernel.storage.objects("services", change.namespace):
                 old = change.old or change.new
@@ -47,7 +50,7 @@ class Services:
         selector = service["spec"].get("selector") or {}
         listed = self._kernel.storage.objects("pods", namespace)
         pods = [pod for pod in listed if selects(selector, labels_of(pod)) and _has_address(pod)]
-        endpoints = [_endpoint(pod) for pod in pods]
+        endpoints = [self._endpoint(pod) for pod in pods]
         pieces = [endpoints[i : i + SLICE_SIZE] for i in range(0, len(endpoints), SLICE_SIZE)] or [[]]
         present = list(self._kernel.storage.children(uid_of(service), "endpointslices"))
         for index, piece in enumerate(pieces):
@@ -62,6 +65,13 @@ class Services:
             self._kernel.storage.remove("endpointslices", namespace, name_of(surplus), CONTROLLER, self._kernel.now)
         ready = tuple(uid_of(pod) for pod, end in zip(pods, endpoints, strict=True) if end["conditions"]["ready"])
         self._traffic.endpoints_changed(f"{namespace}/{name}", ready, self._kernel.now)
+
+    def _endpoint(self, pod: Json) -> Json:
+        """Build a pod's endpoint, or find the one that was built from this very state."""
+        known = self._endpoints.get(uid_of(pod))
+        if known is None or known[0] is not pod:
+            known = self._endpoints[uid_of(pod)] = (pod, _endpoint(pod))
+        return known[1]
 
     def _create(self, service: Json, endpoints: list[Json]) -> None:
         name = name_of(service)

@@ -126,9 +126,12 @@ class Traffic:
         """Note which pods serve `namespace/service` from now on."""
         route = self._route(service)
         when = at.timestamp()
-        for uid in route.serving:
-            if uid not in uids:
-                self._streams[uid][service].change(when, 0.0)
+        if uids == route.serving:
+            return
+        for uid in set(route.serving).difference(uids):
+            streams = self._streams.get(uid)
+            if streams is not None:
+                streams[service].change(when, 0.0)
         route.serving = uids
         for uid in uids:
             streams = self._streams.setdefault(uid, {})

@@ -175,7 +175,7 @@ def test_compressed_time_runs_stands_still_and_jumps() -> None:
 
 def test_a_sandbox_moves_with_its_clock_and_by_hand() -> None:
     with Sandbox(SystemClock(), SandboxOptions(START, speed=0.0, warm_up=timedelta(minutes=10)), manifests()) as sandbox:
-        assert set(sandbox.urls) == {"kubernetes", "prometheus", "webhooks"}
+        assert sandbox.urls.keys() >= {"kubernetes", "prometheus", "webhooks"}
         assert sandbox.world.now == START + timedelta(minutes=10)
         assert sandbox.advance(timedelta(hours=1)) == sandbox.clock.now() == START + timedelta(minutes=70)
         sandbox.clock.set_speed(36_000.0)

@@ -197,7 +197,6 @@ def test_managed_fields_have_the_shape_of_the_real_ones(place: Place) -> None:
         (3, 1, 0, ["up 0-3", "up 0-1", "down 3-2", "up 1-2", "down 2-1", "up 2-3", "down 1-0"]),
         (4, 0, 1, ["up 0-4", "down 4-3", "up 0-1", "down 3-2", "up 1-2", "down 2-1", "up 2-3", "down 1-0", "up 3-4"]),
         (1, 1, 1, ["up 0-1", "up 0-1", "down 1-0"]),
-        (6, 1, 1, ["up 0-6", "up 0-1", "down 6-5", "up 1-2", "down 5-4", "up 2-3", "down 4-3", "up 3-4", "down 3-2"]),
     ],
 )
 def test_a_roll_goes_by_the_same_steps(place: Place, replicas: int, surge: int, unavailable: int, done: list[str]) -> None:
