@@ -16,6 +16,7 @@ from datetime import UTC, timedelta
 
 from rollout.adapters import kubernetes_patch as patches
 from rollout.adapters import kubernetes_slim as slim
+from rollout.adapters.breaker import Breaker
 from rollout.adapters.kubernetes_api import ClusterSettings, Connection, Document, Request, failure
 from rollout.adapters.kubernetes_memory import DEPLOYMENTS, ENDPOINTS, KINDS, PODS, REPLICA_SETS, NamespaceMemory
 from rollout.adapters.kubernetes_preflight import preflight
@@ -33,6 +34,8 @@ EVENT_MESSAGE = 1024
 """Characters; the API refuses longer messages."""
 JOIN_SECONDS = 5.0
 SKEW = timedelta(seconds=30)
+REST, LONGEST_REST = timedelta(seconds=5), timedelta(seconds=15)
+"""How long the forward path leaves an API alone that failed three times in a row. The path that steps back never does."""
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +56,7 @@ class KubernetesCluster:
         self._clock = clock
         self._watching = Connection(settings, clock, sockets=1024)
         self._forward = Connection(settings, clock)
+        self._breaker = Breaker(self._forward.backend, clock, rest=REST, longest=LONGEST_REST)
         self._backward = Connection(settings, clock)
         self._namespaces: dict[str, _Namespace] = {}
         self._subscribers: list[Callable[[str, str], None]] = []
@@ -103,21 +107,8 @@ class KubernetesCluster:
 
     def look(self, target: Target, *, timeout: timedelta) -> TargetView:
         """Ask the API now, past the watches. Raises Unavailable, Rejected."""
-        deadline = self._clock.monotonic() + timeout.total_seconds()
-        memory, asked_at = NamespaceMemory(), self._clock.now()
-        found = [
-            document
-            for name in (target.stable, target.canary)
-            if name and (document := self._deployment(target.namespace, name, self._forward, self._left(deadline))) is not None
-        ]
-        memory.replace(DEPLOYMENTS, found)
-        ours = slim.common_selector(found)
-        selectors = {REPLICA_SETS: ours, PODS: ours, ENDPOINTS: f"kubernetes.io/service-name={target.service}"}
-        for kind in (REPLICA_SETS, PODS, *((ENDPOINTS,) if target.service else ())):
-            query = (("labelSelector", selectors[kind]),) if selectors[kind] else ()
-            request = replace(_request(kind, target.namespace), query=query)
-            memory.replace(kind, listing(self._forward, request, self._left(deadline))[0])
-        return memory.view(target, asked_at)
+        with self._breaker.attempt():
+            return self._look(target, self._clock.monotonic() + timeout.total_seconds())
 
     def read_deployment(self, namespace: str, name: str, *, timeout: timedelta) -> Deployment | None:
         """Ask for one Deployment now; None when there is none. Raises Unavailable, Rejected."""
@@ -127,59 +118,21 @@ class KubernetesCluster:
     def apply(self, patch: PatchDeployment, *, timeout: timedelta) -> None:
         """Write the named fields of one Deployment. Raises Unavailable (with maybe_done), Rejected, Conflict."""
         deadline = self._clock.monotonic() + timeout.total_seconds()
-        connection = self._backward if patches.backward(patch) else self._forward
-        shape = self._shape(patch, connection, deadline)
-        if not patch.if_fields:
-            body: object = patches.merge_patch(patch)
-            connection.want(self._patch_request(patch, patches.STRATEGIC, body), timeout=self._left(deadline))
+        if patches.backward(patch):
+            self._apply(patch, self._backward, deadline)
             return
-        for attempt in range(2):
-            request = self._patch_request(patch, patches.JSON_PATCH, patches.json_patch(patch, shape))
-            reply = connection.ask(request, timeout=self._left(deadline))
-            if reply.ok:
-                return
-            if reply.status != UNPROCESSABLE:
-                raise failure(self.name, request, reply)
-            seen = self._after_refusal(patch, connection, deadline)
-            if seen == shape:
-                raise failure(self.name, request, reply)
-            if attempt or seen is None:
-                break
-            shape = seen
-        raise Conflict(self.backend, f"{patch.namespace}/{patch.name} changed while it was patched ({patch.why}); look again")
+        with self._breaker.attempt():
+            self._apply(patch, self._forward, deadline)
 
     def post_event(self, event: PostEvent, *, timeout: timedelta) -> None:
         """Write a core/v1 Event, so that `kubectl describe` tells the story. Raises Unavailable, Rejected."""
-        deadline = self._clock.monotonic() + timeout.total_seconds()
-        uid = self._uid(event.namespace, event.deployment, deadline)
-        at = self._clock.now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        about = {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "namespace": event.namespace,
-            "name": event.deployment,
-            "uid": uid,
-        }
-        body = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"name": f"{event.deployment[:200]}.{uuid.uuid4().hex[:16]}", "namespace": event.namespace},
-            "involvedObject": about,
-            "type": event.type,
-            "reason": event.reason,
-            "message": event.message[:EVENT_MESSAGE],
-            "source": {"component": "rollout"},
-            "reportingComponent": "rollout",
-            "reportingInstance": socket.gethostname()[:128],
-            "firstTimestamp": at,
-            "lastTimestamp": at,
-            "count": 1,
-        }
-        self._forward.want(Request("create", "events", event.namespace, body=body), timeout=self._left(deadline))
+        with self._breaker.attempt():
+            self._post(event, self._clock.monotonic() + timeout.total_seconds())
 
     def preflight(self, target: Target, image: str) -> Sequence[Check]:
         """Ask everything about a canary on this target that the cluster can tell. Raises Unavailable."""
-        return preflight(self._forward, target, image)
+        with self._breaker.attempt():
+            return preflight(self._forward, target, image)
 
     def check(self) -> Sequence[Check]:
         """Tell for doctor: reachable, which version, and whether its clock agrees with ours."""
@@ -208,6 +161,70 @@ class KubernetesCluster:
             watch.join(JOIN_SECONDS)
         for connection in (self._watching, self._forward, self._backward):
             connection.close()
+
+    def _apply(self, patch: PatchDeployment, connection: Connection, deadline: float) -> None:
+        shape = self._shape(patch, connection, deadline)
+        if not patch.if_fields:
+            body: object = patches.merge_patch(patch)
+            connection.want(self._patch_request(patch, patches.STRATEGIC, body), timeout=self._left(deadline))
+            return
+        for attempt in range(2):
+            request = self._patch_request(patch, patches.JSON_PATCH, patches.json_patch(patch, shape))
+            reply = connection.ask(request, timeout=self._left(deadline))
+            if reply.ok:
+                return
+            if reply.status != UNPROCESSABLE:
+                raise failure(self.name, request, reply)
+            seen = self._after_refusal(patch, connection, deadline)
+            if seen == shape:
+                raise failure(self.name, request, reply)
+            if attempt or seen is None:
+                break
+            shape = seen
+        raise Conflict(self.backend, f"{patch.namespace}/{patch.name} changed while it was patched ({patch.why}); look again")
+
+    def _look(self, target: Target, deadline: float) -> TargetView:
+        memory, asked_at = NamespaceMemory(), self._clock.now()
+        found = [
+            document
+            for name in (target.stable, target.canary)
+            if name and (document := self._deployment(target.namespace, name, self._forward, self._left(deadline))) is not None
+        ]
+        memory.replace(DEPLOYMENTS, found)
+        ours = slim.common_selector(found)
+        selectors = {REPLICA_SETS: ours, PODS: ours, ENDPOINTS: f"kubernetes.io/service-name={target.service}"}
+        for kind in (REPLICA_SETS, PODS, *((ENDPOINTS,) if target.service else ())):
+            query = (("labelSelector", selectors[kind]),) if selectors[kind] else ()
+            request = replace(_request(kind, target.namespace), query=query)
+            memory.replace(kind, listing(self._forward, request, self._left(deadline))[0])
+        return memory.view(target, asked_at)
+
+    def _post(self, event: PostEvent, deadline: float) -> None:
+        uid = self._uid(event.namespace, event.deployment, deadline)
+        at = self._clock.now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        about = {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "namespace": event.namespace,
+            "name": event.deployment,
+            "uid": uid,
+        }
+        body = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": f"{event.deployment[:200]}.{uuid.uuid4().hex[:16]}", "namespace": event.namespace},
+            "involvedObject": about,
+            "type": event.type,
+            "reason": event.reason,
+            "message": event.message[:EVENT_MESSAGE],
+            "source": {"component": "rollout"},
+            "reportingComponent": "rollout",
+            "reportingInstance": socket.gethostname()[:128],
+            "firstTimestamp": at,
+            "lastTimestamp": at,
+            "count": 1,
+        }
+        self._forward.want(Request("create", "events", event.namespace, body=body), timeout=self._left(deadline))
 
     def _watch(self, namespace: str, kind: str, memory: NamespaceMemory) -> Watch:
         def replaced(documents: list[Document]) -> None:

@@ -203,6 +203,18 @@ def test_a_hung_forward_write_does_not_delay_stepping_back(opened: Opened) -> No
     assert isinstance(stub.asked[-1].body, list)
 
 
+def test_an_api_that_failed_three_times_is_left_alone_but_not_by_the_path_that_steps_back(opened: Opened) -> None:
+    stub, cluster = opened(lambda asked: Tell(body=kube.deployment()) if isinstance(asked.body, list) else status(503, "no leader"))
+    errors = [failing(cluster, SCALE) for _ in range(4)]
+    assert all(isinstance(error, Unavailable) for error in errors)
+    assert len(stub.asked) == 3
+    assert "left alone after 3 failures in a row" in str(errors[-1])
+    with pytest.raises(Unavailable, match="left alone"):
+        cluster.post_event(PostEvent("test", "shop", "nginx", "Normal", "Scaled", "x"), timeout=SECOND)
+    cluster.apply(STOP, timeout=SECOND)
+    assert len(stub.asked) == 4
+
+
 def test_looking_asks_the_api_and_reads_every_page(opened: Opened) -> None:
     def script(asked: Asked) -> Tell | Feed:
         match asked.kind:
