@@ -51,7 +51,7 @@ def _paths(tree: Json, path: Path = ()) -> Iterator[Path]:
             yield (*path, key)
 
 
-def with_owners(old: Json | None, new: Json, manager: str, at: datetime, subresource: str = "") -> Json:
+def with_owners(old: Json | None, new: Json, manager: str, at: datetime, subresource: str = "", operation: str = "Update") -> Json:
     """Set `metadata.managedFields` of a new state: what it changed is now this manager's, and nobody else's."""
     before = dict(_leaves(old, (), "")) if old is not None else {}
     after = dict(_leaves(new, (), ""))
@@ -63,12 +63,12 @@ def with_owners(old: Json | None, new: Json, manager: str, at: datetime, subreso
     mine: set[Path] = set(written)
     for entry in (old["metadata"].get("managedFields") or []) if old is not None else []:
         kept = {path for path in _paths(entry["fieldsV1"]) if path in after and path not in written}
-        if entry["manager"] == manager and entry.get("subresource", "") == subresource:
+        if (entry["manager"], entry.get("subresource", ""), entry["operation"]) == (manager, subresource, operation):
             mine |= kept
         elif kept:
             entries.append({**entry, "fieldsV1": _tree(kept)})
     if mine:
-        entry = {"manager": manager, "operation": "Update", "apiVersion": new["apiVersion"], "time": stamp(at)}
+        entry = {"manager": manager, "operation": operation, "apiVersion": new["apiVersion"], "time": stamp(at)}
         entry |= {"fieldsType": "FieldsV1", "fieldsV1": _tree(mine)}
         entries.append(entry | ({"subresource": subresource} if subresource else {}))
     return {**new, "metadata": {**new["metadata"], "managedFields": entries}}

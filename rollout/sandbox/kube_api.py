@@ -62,17 +62,19 @@ class KubeApi:
     def respond(self, request: Request) -> Response:
         """Answer one request; every failure is a Status object."""
         try:
-            self._authenticate(request)
+            self._admit(request)
             return self._route(request)
         except ApiError as error:
             return json_response(error.body(), error.code)
         except (ValueError, yaml.YAMLError):
             return json_response(ApiError(400, "BadRequest", "the object provided is unrecognized").body(), 400)
 
-    def _authenticate(self, request: Request) -> None:
+    def _admit(self, request: Request) -> None:
         given = request.headers.get("authorization", "")
         if (given or self._require_token) and given != f"Bearer {self._token}":
             raise ApiError(401, "Unauthorized", "Unauthorized")
+        if "protobuf" in request.headers.get("content-type", ""):
+            raise ApiError(415, "UnsupportedMediaType", "the sandbox reads JSON only, not protobuf")
 
     def _route(self, request: Request) -> Response:
         if request.path in _HEALTH:
@@ -182,16 +184,17 @@ class KubeApi:
     def _patch(self, world: World, call: _Call) -> Json:
         here = call.place
         language, body = _patch_body(call.request)
+        operation, custom = "Update", here.kind.kind == "ApisixRoute"
         if language == _APPLY:
-            language = STRATEGIC_PATCH
+            language, operation = MERGE_PATCH if custom else STRATEGIC_PATCH, "Apply"
             if world.find(here.kind.plural, call.namespace, here.name) is None:
                 made = {"apiVersion": here.kind.api_version, "kind": here.kind.kind, **body}
                 return world.create(made, manager=call.manager, namespace=call.namespace, dry_run=call.dry_run)
-        if language == STRATEGIC_PATCH and "." in here.kind.group and here.kind.kind == "ApisixRoute":
+        if language == STRATEGIC_PATCH and custom:
             raise ApiError(415, "UnsupportedMediaType", f"the body of the request was in an unknown format: {language}")
         return world.patch(
             here.kind.plural, call.namespace, here.name, body,
-            content_type=language, manager=call.manager, subresource=here.subresource, dry_run=call.dry_run,
+            content_type=language, manager=call.manager, subresource=here.subresource, operation=operation, dry_run=call.dry_run,
         )  # fmt: skip
 
     def _write_subresource(self, call: _Call) -> Response:

@@ -157,11 +157,13 @@ class World:
         content_type: str = STRATEGIC_PATCH,
         manager: str = "kubectl-patch",
         subresource: str = "",
+        operation: str = "Update",
         dry_run: bool = False,
     ) -> Json:
         """PATCH in one of three languages (patches.py). Raises ApiError 400, 404, 409 (resourceVersion), 415, 422."""
         old = self.get(resource, namespace, name)
-        return self._write(resource, old, apply_patch(old, patch, content_type), manager, subresource, dry_run=dry_run)
+        new = apply_patch(old, patch, content_type)
+        return self._write(resource, old, new, manager, subresource, operation=operation, dry_run=dry_run)
 
     def patched(self, obj: Json, patch: Any, content_type: str) -> Json:  # noqa: ANN401 - JSON as received
         """Say what a patch would make of an object, storing nothing. Raises ApiError 400, 415, 422."""
@@ -183,7 +185,17 @@ class World:
                     self.delete(kind, namespace_of(child), name_of(child), manager=CONTROLLER)
         return gone
 
-    def _write(self, resource: str, old: Json, new: Json, manager: str, subresource: str, *, dry_run: bool = False) -> Json:
+    def _write(
+        self,
+        resource: str,
+        old: Json,
+        new: Json,
+        manager: str,
+        subresource: str,
+        *,
+        operation: str = "Update",
+        dry_run: bool = False,
+    ) -> Json:
         asked = new["metadata"].get("resourceVersion")
         if asked and asked != old["metadata"]["resourceVersion"]:
             raise conflict(BY_PLURAL[resource].plural, name_of(old))
@@ -202,7 +214,7 @@ class World:
             step = 1 if new.get("spec") != old.get("spec") else 0
             new = with_metadata(new, generation=old["metadata"].get("generation", 1) + step)
         if subresource != "status":
-            new = with_owners(old, new, manager, self.now, subresource)
+            new = with_owners(old, new, manager, self.now, subresource, operation)
         return new if dry_run else self.storage.replace(resource, new, manager, self.now)
 
     def scale_of(self, resource: str, namespace: str, name: str) -> Json:

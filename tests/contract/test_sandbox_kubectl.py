@@ -61,6 +61,16 @@ def test_kubectl_scales_annotates_and_waits(kubectl: Kubectl) -> None:
     assert kubectl("get", "deployment", "web-canary", "-o", path) == "r1"
 
 
+def test_kubectl_applies_on_the_server_and_owns_what_it_applied(kubectl: Kubectl, tmp_path: Path) -> None:
+    file = tmp_path / "replicas.yaml"
+    document = f"apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web, namespace: {NAMESPACE}}}\nspec: {{replicas: 9}}\n"
+    file.write_text(document, encoding="utf-8")
+    kubectl("apply", "--server-side", "--field-manager=argocd", "--validate=false", "-f", str(file))
+    path = "jsonpath={range .metadata.managedFields[*]}{.manager}/{.operation} {end}{.spec.replicas}"
+    assert kubectl("get", "deployment", "web", "--show-managed-fields", "-o", path).split()[-2:] == ["argocd/Apply", "9"]
+    kubectl("scale", "deployment/web", "--replicas=10")
+
+
 def test_kubectl_describe_tells_the_story(kubectl: Kubectl) -> None:
     story = kubectl("describe", "deployment", "web")
     assert "Scaled up replica set" in story
