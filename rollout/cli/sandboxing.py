@@ -1,0 +1,121 @@
+"""`rollout sandbox`: a pretend cluster with its backends on loopback, and the files with which to play on it."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import threading
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import typer
+import yaml
+
+from rollout.adapters.clock import SystemClock
+from rollout.adapters.resources import config_folder
+from rollout.cli.stage import settings_for
+from rollout.core.errors import Problem, Refused
+from rollout.sandbox.control import NAME as CONTROL
+from rollout.sandbox.control import Control
+from rollout.sandbox.serve import Sandbox, SandboxOptions, manifests_in
+
+EXAMPLE = "canary-nginx.yaml"
+QUICK = "canary-quick.yaml"
+WARM_UP = timedelta(minutes=30)
+
+QUICK_PLAN = """\
+# The documented procedure with minutes for hours, for the sandbox: about twelve minutes in all.
+apiVersion: rollout/v1
+kind: Canary
+metadata:
+  name: nginx-quick
+spec:
+  target: {namespace: default, stable: nginx, service: nginx-svc}
+  image: nginx:1.28.0
+  replicas: {every: 2m}
+  soak: 6m
+  maxSoak: 30m
+  warmUp: 30s
+  promotion: {pace: 20s, watch: 2m, progressDeadline: 5m}
+  signals:
+    - {preset: apisix-5xx, window: 1m}
+    - {preset: skywalking-traces, window: 1m, delay: 30s}
+    - {preset: error-logs, window: 1m, delay: 30s}
+"""
+
+HELP = """\
+A pretend cluster runs; Ctrl-C ends it. In another terminal:
+
+  export KUBECONFIG={folder}/kubeconfig
+  kubectl get deployments,pods -o wide
+  kubectl set image deployment/nginx nginx=nginx:1.27.5     # hands reach in, as in real life
+
+  rollout serve --config {folder}/rollout.yaml              # the daemon, in a third terminal
+  rollout submit --config {folder}/rollout.yaml {folder}/{quick}
+  rollout watch --config {folder}/rollout.yaml nginx-quick
+  ({folder}/{example} is the documented procedure: a day and more.)
+
+What goes wrong is up to you (GET {control}/ shows what can be):
+
+  curl -d image=nginx:1.28.0 -d is=errs {control}/behaviours         # crashes, cannot-be-pulled, starts-slowly, is-slow
+  curl -d image=nginx:1.28.0 -d errorRate=0.03 -d onset=2m {control}/behaviours
+  curl -d image=nginx:1.28.0 -d is=healthy {control}/behaviours
+  curl -d backend=prometheus -d failing=hang {control}/faults        # http-500, html (nonsense), cut, slow; none ends it
+
+Notices: {webhooks}/   Backends: {backends}
+"""
+
+
+def run(folder: Path, speed: float) -> None:
+    """Serve until SIGINT or SIGTERM. Raises Refused where the folder cannot be written."""
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    real = SystemClock()
+    options = SandboxOptions(start=real.now() - WARM_UP, speed=speed, warm_up=WARM_UP)
+    with Sandbox(real, options, manifests_in(config_folder() / "kubernetes" / "example")) as sandbox:
+        sandbox.serve(CONTROL, Control(sandbox.live, lambda: sandbox.urls).respond)
+        folder = folder.absolute()
+        try:
+            _write(sandbox, folder)
+        except OSError as error:
+            remedy = "--folder names another one"
+            raise Refused(f"{folder} cannot be written: {error.strerror}", (Problem("no place", remedy=remedy),)) from None
+        typer.echo(_words(sandbox, folder, speed))
+        stopping.wait()
+
+
+def _write(sandbox: Sandbox, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    kubeconfig = sandbox.kubeconfig(folder / "kubeconfig")
+    text = yaml.safe_dump(configuration(sandbox, folder, kubeconfig), sort_keys=False)
+    (folder / "rollout.yaml").write_text(
+        f"# For `rollout serve` on the sandbox; floors are low, so that a day fits into minutes.\n{text}"
+    )
+    (folder / QUICK).write_text(QUICK_PLAN)
+    shutil.copyfile(config_folder() / "plans" / EXAMPLE, folder / EXAMPLE)
+
+
+def configuration(sandbox: Sandbox, folder: Path, kubeconfig: Path) -> dict[str, Any]:
+    """Configure a daemon for this sandbox: everything it serves, a database beside it, floors that let a day take minutes."""
+    return settings_for(sandbox.urls, kubeconfig) | {
+        "database": {"url": f"sqlite:///{folder / 'rollout.db'}"},
+        "http": {"port": 8080},
+        "policy": {"minimumSoak": "1s", "minimumInterval": "1s"},
+        "timing": {"lookEvery": "5s", "longestGap": "15s", "saveEvery": "5s", "lease": "5s", "askEvery": "1s", "outboxEvery": "1s"},
+    }
+
+
+def _words(sandbox: Sandbox, folder: Path, speed: float) -> str:
+    urls = sandbox.urls
+    backends = ", ".join(f"{name} {url}" for name, url in urls.items() if name not in {CONTROL, "webhooks"})
+    words = HELP.format(
+        folder=folder, quick=QUICK, example=EXAMPLE, control=urls[CONTROL], webhooks=urls["webhooks"], backends=backends
+    )
+    if speed != 1:
+        words += (
+            f"\nIts time runs {speed:g} times as fast as the daemon's, whose windows will not fit it:"
+            " for kubectl and curl this is fine, for `rollout serve` leave --speed at 1.\n"
+        )
+    return words
