@@ -31,6 +31,8 @@ def deployments(found: Found) -> Iterator[Check]:
         ("stable", found.target.stable, found.stable),
         ("canary", found.target.canary, found.canary),
     ):
+        if not name:
+            continue  # the offline procedure has no canary
         where = f"Deployment {found.target.namespace}/{name}"
         if document is not None:
             yield ok(key, f"{where} exists, with {dig(document, 'spec', 'replicas')} replica(s)")
@@ -170,6 +172,8 @@ def rolled_out(found: Found) -> Iterator[Check]:
 
 def image(found: Found) -> Iterator[Check]:
     """The new image can be told from the present one, and the present one can be restored."""
+    if not found.image:
+        return  # doctor asks about a target before there is a new version
     if problem := _mutable(found.image):
         yield refused("image", f"{found.image} {problem}", "name a tag that is never moved, or a digest (name@sha256:...)")
     one = container(found.stable, found.target.container) if found.stable else None

@@ -58,7 +58,7 @@ def autoscaling(found: Found) -> Iterator[Check]:
         elif reference.get("name") == found.target.stable:
             span = f"{dig(row, 'spec', 'minReplicas') or 1} to {dig(row, 'spec', 'maxReplicas') or 'many'} replicas"
             yield ok("autoscaling", f"the {kind} {name_of(row)} scales {found.target.stable} ({span}); the share follows it")
-    if clean:
+    if clean and found.target.canary:
         yield ok("autoscaling", f"nobody else scales {found.target.canary}")
 
 

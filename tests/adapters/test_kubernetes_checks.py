@@ -146,6 +146,10 @@ def test_whoever_may_put_things_back_is_named(meta: dict[str, Any], owner: str) 
     assert owner in line.message
 
 
+def test_a_target_without_a_canary_and_a_question_without_an_image_are_no_trouble() -> None:
+    assert trouble(replace(good(), target=replace(TARGET, canary=""), canary=None, image="")) == []
+
+
 def test_a_missing_deployment_is_one_refusal_and_no_traceback() -> None:
     line = only(replace(good(), canary=None))
     assert line.message == "Deployment shop/nginx-canary does not exist"
