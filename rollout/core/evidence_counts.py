@@ -182,6 +182,8 @@ def _said(signal: Signal, state: SignalState, verdict: Verdict, why: str, e_valu
     if by_test or (verdict is Verdict.FAILING and signal.dry_run):
         verdict = Verdict.SUSPECT
     words = why.removeprefix(f"{signal.name}: ")
+    if by_test:
+        words = f"{words.split('; ')[0]}, E = {number(e_value)} (acts at {number(line)}, averaged over all signals)"
     return replace(state, verdict=Verdict.HEALTHY if verdict is Verdict.IDLE else verdict, why=words, e_value=min(e_value, 1e300))
 
 
