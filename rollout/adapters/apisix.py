@@ -79,11 +79,7 @@ class ApisixGateway:
             return self._read(Place(target.kind, f"{target.namespace}/{target.name}"), plugin, target.rule)
         place = Place(target.kind, target.id) if target.id else self._look_up(target)
         found = self._read(place, plugin)
-        if found.owner:
-            raise Refused(
-                f"{found} is written by {found.owner}, which would undo a change; say `via: ApisixRoute` (or ApisixPluginConfig) "
-                "with its namespace and name"
-            )
+        _refuse_owned(found)
         return found
 
     def read(self, place: Place, plugin: str, rule: str = "") -> GateObject:
@@ -127,8 +123,9 @@ class ApisixGateway:
         def step(current: GateObject) -> None:
             if place.kind.in_cluster:
                 self._customs.close_gate(place, config, rule)
-            else:
-                self._write(plan_close(current, config))
+                return
+            _refuse_owned(current)
+            self._write(plan_close(current, config))
 
         return self._reach(place, config.plugin, rule, step, lambda seen: is_closed(seen, config))
 
@@ -238,6 +235,14 @@ class ApisixGateway:
     def check(self) -> Sequence[Check]:
         """Tell for doctor: reachable, which version, whether the key may write."""
         return check(self._name, self._admin)
+
+
+def _refuse_owned(found: GateObject) -> None:
+    if found.owner:
+        raise Refused(
+            f"{found} is written by {found.owner}, which would undo a change; say `via: ApisixRoute` (or ApisixPluginConfig) "
+            "with its namespace and name"
+        )
 
 
 def _is(target: GateTarget, value: Value, view: GatewayView) -> bool:

@@ -13,7 +13,7 @@ from typing import Self
 from rollout.sandbox.apisix_admin import ADMIN_KEY, VIEWER_KEY, AdminApi
 from rollout.sandbox.apisix_etcd import Etcd
 from rollout.sandbox.apisix_flavours import FLAVOURS, Flavour
-from rollout.sandbox.apisix_gateway import Backend, DataPlane
+from rollout.sandbox.apisix_gateway import Backend, DataPlane, Discover
 from rollout.sandbox.apisix_http import Request, Response, responding
 from rollout.sandbox.faults import Faults
 from rollout.sandbox.http import HttpServer
@@ -24,7 +24,8 @@ __all__ = ["ADMIN_KEY", "FLAVOURS", "VIEWER_KEY", "Flavour", "Request", "Respons
 class SandboxApisix:
     """One control plane (`apisix` among the faults) and its gateway nodes (`gateway-1`, `gateway-2`, ...).
 
-    `now` is the world's time; `backend` answers for the pods (default: real HTTP). Use as a context manager, or call `start` and
+    `now` is the world's time; `backend` answers for the pods (default: real HTTP), `discover` finds them by a Service's name
+    (both from apisix_cluster.ClusterPods, where there is a pretend cluster). Use as a context manager, or call `start` and
     `close`. More faults: `etcd.down`, `etcd.hang()`, `etcd.hold_writes()`, `etcd.resume()`, `etcd.before_commit`,
     `planes[n].freeze()`, `.thaw()`, `.forget()`.
     """
@@ -36,6 +37,7 @@ class SandboxApisix:
         flavour: str = "3.18",
         nodes: int = 1,
         backend: Backend | None = None,
+        discover: Discover | None = None,
         faults: Faults | None = None,
         v2_shapes: bool = False,
     ) -> None:
@@ -47,7 +49,7 @@ class SandboxApisix:
 
         self.etcd = Etcd(seconds)
         self.admin = AdminApi(self.flavour, self.etcd, seconds, v2_shapes=v2_shapes)
-        self.planes = [DataPlane(self.flavour, self.etcd, seconds, backend) for _ in range(nodes)]
+        self.planes = [DataPlane(self.flavour, self.etcd, seconds, backend, discover) for _ in range(nodes)]
         server = f"APISIX/{self.flavour.version}"
         self._admin_server = HttpServer("apisix", responding(self.admin.handle, server), self.faults, now)
         self._gateway_servers = [

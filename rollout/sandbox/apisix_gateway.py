@@ -20,6 +20,8 @@ from rollout.sandbox.apisix_schema import unseal
 Json = dict[str, Any]
 Backend = Callable[[str, int, Request], Response]
 """Answers for the pod at a host and port. Raises OSError when nobody listens there."""
+Discover = Callable[[str], list[tuple[str, int]]]
+"""Finds the pods behind an upstream's `service_name`."""
 _KINDS = ("routes", "services", "upstreams", "plugin_configs", "global_rules", "consumers", "consumer_groups")
 _UPSTREAM_TIMEOUT = 10.0
 
@@ -27,9 +29,17 @@ _UPSTREAM_TIMEOUT = 10.0
 class DataPlane:
     """One gateway node. `backend` stands for the pods; `passed` is told of every request that gets through to one."""
 
-    def __init__(self, flavour: Flavour, etcd: Etcd, now: Callable[[], float], backend: Backend | None = None) -> None:
+    def __init__(
+        self,
+        flavour: Flavour,
+        etcd: Etcd,
+        now: Callable[[], float],
+        backend: Backend | None = None,
+        discover: Discover | None = None,
+    ) -> None:
         self.flavour = flavour
         self.backend: Backend = backend or over_http
+        self.discover: Discover = discover or (lambda _: [])
         self.passed: list[Callable[[str, Request], None]] = []
         self._etcd = etcd
         self._now = now
@@ -97,7 +107,7 @@ class DataPlane:
         return max(found, key=lambda route: _rank(config, route), default=None)
 
     def _pass_on(self, config: dict[str, list[Json]], route: Json, passing: Passing) -> Response:
-        nodes = _nodes(config, route)
+        nodes = _nodes(config, route, self.discover)
         if not nodes:
             return json_response(503, {"error_msg": "no valid upstream node"}, content_type=PLAIN)
         with self._lock:
@@ -167,12 +177,14 @@ def _rank(config: dict[str, list[Json]], route: Json) -> tuple[int, bool, int, i
     return (len(_hosts(config, route)) > 0, not longest.endswith("*"), len(longest), int(route.get("priority") or 0))
 
 
-def _nodes(config: dict[str, list[Json]], route: Json) -> list[tuple[str, int]]:
+def _nodes(config: dict[str, list[Json]], route: Json, discover: Discover) -> list[tuple[str, int]]:
     service = _by_id(config["services"], route.get("service_id"))
     upstream: Json = {}
     for holder in (service, route):
         found = holder.get("upstream") or _by_id(config["upstreams"], holder.get("upstream_id"))
         upstream = found or upstream
+    if upstream.get("service_name"):
+        return discover(str(upstream["service_name"]))
     nodes = upstream.get("nodes") or {}
     if isinstance(nodes, dict):
         pairs = [(name.rpartition(":")[0], int(name.rpartition(":")[2])) for name, weight in nodes.items() if weight]

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from rollout.core.errors import Refused
-from rollout.core.gate import IP_RESTRICTION, GateTarget, PlaceKind
-from tests.contract.gateways import FLAVOURS, OBJECTS, World, world
+from rollout.core.gate import IP_RESTRICTION, GateTarget, Place, PlaceKind
+from tests.contract.gateways import CLOSED, FLAVOURS, OBJECTS, World, world
 
 MORE: tuple[tuple[str, dict[str, object]], ...] = (
     ("routes/shop-v2", {"name": "shop-v2", "uri": "/shop2/*", "upstream_id": "shop", "labels": {"team": "shop", "env": "prod"}}),
@@ -87,3 +87,5 @@ def test_whatever_is_not_exactly_one_object_is_refused(served: World, target: Ga
 def test_a_controllers_route_is_refused_with_the_way_round(served: World, ident: str) -> None:
     with pytest.raises(Refused, match=r"apisix-ingress-controller.*via: ApisixRoute"):
         served.gateway.find(GateTarget(id=ident), IP_RESTRICTION)
+    with pytest.raises(Refused, match="would undo a change"):
+        served.gateway.close_gate(Place(PlaceKind.ROUTE, ident), CLOSED)

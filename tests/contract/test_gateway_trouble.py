@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from pydantic import SecretStr
 
 from rollout.adapters.apisix import ApisixGateway, ApisixSettings
 from rollout.core.errors import Refused, Rejected, Unavailable
 from rollout.core.gate import IP_RESTRICTION, GateTarget
 from rollout.core.gate_plan import is_closed
 from rollout.sandbox.apisix import ADMIN_KEY, VIEWER_KEY
-from rollout.sandbox.faults import Failing, Fault
+from rollout.sandbox.faults import Failing, Fault, Faults
+from rollout.sandbox.http import HttpServer, Request, Response, json_response
 from tests.contract.gateways import CLOSED, FLAVOURS, INSIDE, OBJECTS, OUTSIDE, ROUTE, SHOP, TickingClock, World, until, world
 
 SECRET = "s3cret-of-somebody-else"  # noqa: S105 - made up
@@ -153,6 +155,23 @@ def test_no_error_and_no_repr_shows_a_key_or_somebodys_secret() -> None:
         assert SECRET in found.value
         assert SECRET not in shown
         assert ADMIN_KEY not in str(told.value) + repr(served.gateway._settings)
+
+
+def test_a_server_that_repeats_the_key_is_quoted_without_it() -> None:
+    def echo(request: Request) -> Response:
+        return json_response({"error_msg": f"no such token {request.headers['x-api-key']}", "req_body": SECRET}, 401)
+
+    clock = TickingClock()
+    with HttpServer("echo", echo, Faults(), clock.now) as server:
+        settings = ApisixSettings(admin_url=server.url, api_key=SecretStr("the-key-itself"))
+        gateway = ApisixGateway("edge", settings, clock)
+        try:
+            with pytest.raises(Rejected, match=r"no such token \*\*\*") as told:
+                gateway.read(ROUTE, IP_RESTRICTION)
+        finally:
+            gateway.close()
+    assert "the-key-itself" not in str(told.value)
+    assert SECRET not in str(told.value)
 
 
 def test_a_gateway_that_lags_is_seen_by_the_probe_and_not_by_reading(newest: World) -> None:
