@@ -7,6 +7,7 @@ As in a real gateway with Kubernetes discovery, an upstream says `{"discovery_ty
 from __future__ import annotations
 
 import json
+
 from rollout.sandbox.apisix_http import Request, Response
 from rollout.sandbox.live import LiveWorld
 from rollout.sandbox.services import is_ready
