@@ -29,6 +29,7 @@ from rollout.store.faults import BACKEND, TRY_AGAIN, Place, sqlstate, translated
 
 T = TypeVar("T")
 READERS = 4
+WAL_RETRY = 0.02
 MIGRATION = 3600.0
 """Seconds that a migration may be silent: building an index of a large table takes its time."""
 
@@ -197,14 +198,29 @@ def _sqlite_engine(url: URL, patience: float, *, begin: str, connections: int, m
 
     def prepare(connection: sqlite3.Connection, _: Any) -> None:  # noqa: ANN401 - SQLAlchemy's record
         connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", f"foreign_keys={'OFF' if migrating else 'ON'}",
-                       "journal_size_limit=67108864", "temp_store=MEMORY"):  # fmt: skip
-            try:
-                connection.execute(f"PRAGMA {pragma}").close()
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
-                    raise
+        _use_wal(connection, patience)
+        for pragma in ("synchronous=FULL", f"foreign_keys={'OFF' if migrating else 'ON'}", "journal_size_limit=67108864",
+                       "temp_store=MEMORY"):  # fmt: skip
+            connection.execute(f"PRAGMA {pragma}").close()
 
     event.listen(engine, "connect", prepare)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
+
+
+def _use_wal(connection: sqlite3.Connection, patience: float) -> None:
+    """Switch the file to WAL, once for its life. SQLite does not wait for this lock itself: two first starts would collide."""
+    for attempt in range(int(patience / WAL_RETRY) + 1):
+        if attempt:
+            threading.Event().wait(WAL_RETRY)
+        try:
+            if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+                connection.execute("PRAGMA journal_mode=WAL").close()
+        except sqlite3.OperationalError as error:
+            code = error.sqlite_errorcode & 0xFF
+            if code == sqlite3.SQLITE_READONLY:
+                return
+            if code != sqlite3.SQLITE_BUSY or attempt == int(patience / WAL_RETRY):
+                raise
+        else:
+            return
