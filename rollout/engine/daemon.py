@@ -18,6 +18,7 @@ from rollout.engine import events
 from rollout.engine.engine import Engine
 from rollout.engine.outbox import Outbox
 from rollout.engine.upkeep import Upkeep
+from rollout.ports import RolloutError
 
 log = structlog.get_logger()
 
@@ -146,5 +147,20 @@ class Daemon:
         if self._thread.is_alive():
             self._thread.join(timeout / 2)
         self.engine.workers.close(timeout / 2)
+        self._give_back(timeout / 8)
         self.looking = False
         log.info(events.STOPPED, daemon=self.engine.setup.daemon)
+
+    def _give_back(self, timeout: float) -> None:
+        """Release the lease, so that another daemon need not wait for it to run out; a database that hangs holds nobody up."""
+
+        def release() -> None:
+            try:
+                self.engine.store.release(self.engine.setup.daemon)
+            except RolloutError as error:
+                log.warning(events.COMMIT_FAILED, what="release", why=str(error))
+
+        self.engine.lease.lost()
+        giving = threading.Thread(target=release, name="rollout-release", daemon=True)
+        giving.start()
+        giving.join(timeout)
