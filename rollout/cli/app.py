@@ -20,7 +20,7 @@ app.add_typer(database.app, name="db")
 app.add_typer(doctor.notices, name="notify")
 
 
-def _version(*, wanted: bool) -> None:
+def _version(wanted: bool) -> None:  # noqa: FBT001 - the form that typer's callbacks have
     if wanted:
         from importlib.metadata import version  # noqa: PLC0415 - lazy
 
@@ -31,6 +31,12 @@ def _version(*, wanted: bool) -> None:
 @app.callback()
 def _root(
     *,
-    version: bool = typer.Option(False, "--version", help="Print the version.", is_eager=True),  # noqa: FBT003 - typer's form
+    version: bool = typer.Option(
+        False,  # noqa: FBT003 - typer's form
+        "--version",
+        help="Print the version.",
+        is_eager=True,
+        callback=_version,
+    ),
 ) -> None:
-    _version(wanted=version)
+    del version
