@@ -8,3 +8,7 @@ def main() -> None:
     from rollout.cli.app import app  # noqa: PLC0415 - lazy, so that the import of a library is paid only where it is used
 
     app()
+
+
+if __name__ == "__main__":
+    main()
