@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
 import traceback
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ from rollout.store.sql import SqlStore, open_store
 from tests.contract.stores import START, StandingClock, claimed, event, notice, submitted, transition
 
 CLOCK = StandingClock()
+ROOT = Path(__file__).parents[2]
 SHORT = timedelta(seconds=0.2)
 SECRET = "s3cr3t-marker"  # noqa: S105 - it is there to be looked for
 
@@ -149,3 +152,37 @@ def test_a_database_in_memory_has_its_tables_at_once() -> None:
     with closing(open_store("sqlite://", clock=CLOCK)) as store:
         assert claimed(store, 2) == list(reversed(store.rollouts(RolloutFilter())))
         assert repr(store) == "SqlStore(SQLite in memory)"
+
+
+CRASHING = """
+import sys
+from itertools import count
+from tests.contract.stores import StandingClock, claimed, event, notice, open_store, transition
+store = open_store(sys.argv[1], clock=StandingClock())
+rows = claimed(store, 3)
+for version in count():
+    written = store.commit("d1", [transition(row, seen_version=version, events=(event(), event()), notices=(notice(f"n{version}"),),
+                                             channels=("ops", "dev")) for row in rows])
+    print(version, flush=True)
+"""
+
+
+def test_a_daemon_killed_in_the_middle_leaves_whole_decisions_and_every_one_that_was_confirmed(file: Path) -> None:
+    url = f"sqlite:///{file}"
+    for kills in range(3):
+        child = subprocess.Popen([sys.executable, "-c", CRASHING, url], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        assert child.stdout is not None
+        confirmed = [int(child.stdout.readline()) for _ in range(5 + kills)][-1]
+        child.kill()
+        rest = child.stdout.read().split()
+        child.stdout.close()
+        child.wait()
+        confirmed = max([confirmed, *(int(line) for line in rest)])
+        with closing(open_store(url, clock=CLOCK)) as store:
+            for row in store.rollouts(RolloutFilter()):
+                assert row.version >= confirmed + 1
+                assert len(store.history(row.id)) == 2 * row.version
+                assert len(store.notices(row.id)) == 2 * row.version
+        with closing(sqlite3.connect(file)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            connection.executescript("PRAGMA foreign_keys=ON; DELETE FROM rollout; DELETE FROM daemon;")
