@@ -17,11 +17,15 @@ from rollout.core import holds
 from rollout.core.cohorts import Cohorts, TargetView, cohorts
 from rollout.core.commands import Command
 from rollout.core.decision import Decision, Execution, Move, Scene, Tell, Timing, posts, tell
+from rollout.core.history import Outcome
 from rollout.core.observation import Observation
+from rollout.core.plan import CanaryPlan
+from rollout.core.plan_canary import Mode
 from rollout.core.policy import Policy
 from rollout.core.procedures import procedure_of
 from rollout.core.rulings import Ruling, rule
-from rollout.core.state import Ended, State
+from rollout.core.state import Ended, Reason, Retreating, State
+from rollout.core.steps import retreat
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,22 @@ def decide(question: Question, state: State, seen: Observation, commands: Sequen
     move = procedure.ladder(scene, ruling.state, findings, ruling.stop)
     move = holds.settle(scene, move)
     return _assemble(scene, state, kept, ruling, move, consumed)
+
+
+def give_up(question: Question, state: State, seen: Observation, why: str, now: datetime) -> Decision | None:
+    """Step back from a canary that cannot be decided on (a bug of ours), asking nothing but how to step back.
+
+    None where nothing is ours to take back: an offline rollout is never left half done by itself, an observed one is not ours.
+    """
+    plan = question.execution.plan
+    if not isinstance(plan, CanaryPlan) or plan.spec.mode is Mode.OBSERVE:
+        return None
+    scene = _scene(question, state, seen, now)
+    if isinstance(state.step, Retreating):
+        move = retreat.decide(scene, state)
+    else:
+        move = retreat.begin(scene, state, Reason(f"{why}: nobody could watch the canary", "internal-error", Outcome.FAILED))
+    return _assemble(scene, state, replace(state, looked_at=now), Ruling(state), move, ())
 
 
 def _scene(question: Question, state: State, seen: Observation, now: datetime) -> Scene:

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rollout.core.decision import Execution
 from rollout.core.history import Event, Notice
 from rollout.core.state import State
+from rollout.ports import RolloutRow, Transition
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One commit under way. `adopt`: its state becomes the memory's when written; `owed`: how much of what was owed it holds."""
+
+    state: State
+    transition: Transition
+    adopt: bool
+    owed: tuple[int, int, int]
+    then: Callable[[], None]
+
+    def stands_in(self, row: RolloutRow) -> bool:
+        """Say whether the row is what this commit wrote, although its answer was lost."""
+        x = self.transition
+        return (row.version, row.updated_at, row.step, row.why) == (x.seen_version + 1, x.at, x.step, x.why)
 
 
 @dataclass(slots=True)
@@ -15,8 +33,8 @@ class Active:
     """A rollout that this daemon owns. Guarded by its own lock.
 
     `version` is the row's as last known. `committing`: a commit is under way; until it is answered only stepping back is acted
-    upon. `owed_*`: what was decided while the database did not take it; it goes into the next commit. `last_command`: commands
-    up to this id were applied already, even where their commit still waits.
+    upon. `unanswered`: commits that may have been written, or not. `owed_*`: what was decided while the database did not take
+    it; it goes into the next commit. `last_command`: commands up to this id were applied already, even where their commit waits.
     """
 
     execution: Execution
@@ -29,6 +47,7 @@ class Active:
     unsaved: bool = False
     dropped: bool = False
     forwarding: set[str] = field(default_factory=set)
+    unanswered: tuple[Sent, ...] = ()
     owed_events: tuple[Event, ...] = ()
     owed_notices: tuple[Notice, ...] = ()
     owed_commands: tuple[int, ...] = ()

@@ -10,14 +10,14 @@ import structlog
 
 from rollout.engine import events
 from rollout.engine.workers import Pool, Workers
-from rollout.ports import RolloutError, Store, Transition
+from rollout.ports import RolloutError, Store, Transition, Unavailable
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """One transition that waits, and who wants to know: `answered("written" | "lost" | "unavailable")`."""
+    """One transition that waits, and who wants to know: `answered("written" | "lost" | "unavailable" | "unknown")`."""
 
     transition: Transition
     answered: Callable[[str], None]
@@ -64,7 +64,7 @@ class Commits:
                 log.error(events.COMMIT_FAILED, why=str(error), waiting=len(batch))
             self.trouble = str(error)
             for pending in batch:
-                pending.answered("unavailable")
+                pending.answered("unknown" if isinstance(error, Unavailable) and error.maybe_done else "unavailable")
             return
         except BaseException:
             # A crash (simulated or real) in the middle: nobody is told, as nobody would be; the next drain starts afresh.

@@ -64,6 +64,7 @@ class Daemon:
         )
         self.looking = False
         self._busy = False
+        self._news = threading.Event()
 
     def start(self) -> None:
         """Take the lease, claim, and begin; returns at once."""
@@ -96,10 +97,13 @@ class Daemon:
     def _told(self, rollout: str) -> None:
         """Somebody wrote a command or a rollout: fetch both now. Called from the store's thread."""
         del rollout
-        self.engine.workers.spawn("told", self.upkeep.fetch_commands)
-        self.engine.workers.spawn("told", self._claim)
+        if not self._news.is_set():
+            self._news.set()
+            self.engine.workers.spawn("told", self._fetch)
 
-    def _claim(self) -> None:
+    def _fetch(self) -> None:
+        self._news.clear()
+        self.upkeep.fetch_commands()
         self.upkeep.claim()
 
     def _look(self) -> None:
@@ -132,6 +136,9 @@ class Daemon:
             found.append("the lease is not certain: the database does not answer, or another daemon took over")
         if self.engine.saving.commits.trouble:
             found.append(f"database: {self.engine.saving.commits.trouble}")
+        found += [
+            f"rollout {rollout} cannot be read, nobody looks at it: {why}" for rollout, why in self.engine.undecodable.items()
+        ]
         return found
 
     def idle(self) -> bool:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
 
 import structlog
 
+from rollout.core.commands import Command
 from rollout.core.decision import Decision, Execution, Timing, step_name
 from rollout.core.effects import PatchDeployment, PostEvent
-from rollout.core.machine import Question, decide
+from rollout.core.machine import Question, decide, give_up
 from rollout.core.observation import Observation
 from rollout.core.policy import Policy
 from rollout.core.signals import Unreachable
@@ -36,6 +37,8 @@ from rollout.ports import Clock, Cluster, RolloutError, RolloutRow, Store
 
 log = structlog.get_logger()
 
+FAILURES_TO_GIVE_UP = 6
+"""Looks in a row that failed by a bug of ours, about a minute: the canary is then as good as unwatched."""
 LOOK_AFTER_ACT = timedelta(seconds=1)
 """The watch usually wakes us sooner; this is for the case that it does not."""
 
@@ -95,6 +98,8 @@ class Engine:
         self._actives: dict[str, Active] = {}
         self._by_deployment: dict[tuple[str, str], set[str]] = {}
         self.bugs = 0
+        self.undecodable: dict[str, str] = {}
+        """Rollouts that are ours and cannot be read, and why: nobody looks at them."""
         for cluster in clusters.values():
             cluster.subscribe(self.changed)
 
@@ -114,14 +119,18 @@ class Engine:
         """Take rollouts into memory; what was already there, at the same version, keeps what it knows beyond the row."""
         for row in rows:
             known = self.active(row.id)
-            if known is not None and known.version == row.version:
-                self.wakes.wake(row.id)
-                continue
             try:
-                execution = self.codec.execution(row)
+                execution = known.execution if known is not None else self.codec.execution(row)
                 state = self.codec.state(row.state, row.id)
             except RolloutError as error:
+                self.undecodable[row.id] = str(error)
                 log.error(events.UNDECODABLE, rollout=row.id, why=str(error))
+                continue
+            self.undecodable.pop(row.id, None)
+            if known is not None:
+                with known.lock:
+                    self.saving.rejoin(known, state, row)
+                self.wakes.wake(row.id)
                 continue
             self._put(Active(execution, state, row.version, why=row.why))
             log.info(events.ADOPTED, rollout=row.id, target=str(execution.target), step=step_name(state))
@@ -130,10 +139,8 @@ class Engine:
         execution = active.execution
         with self._lock:
             self._actives[execution.id] = active
-            for target in execution.plan.targets:
-                for name in (target.stable, target.canary):
-                    if name:
-                        self._by_deployment.setdefault((target.namespace, name), set()).add(execution.id)
+            for key in _deployments(execution):
+                self._by_deployment.setdefault(key, set()).add(execution.id)
         for target in execution.plan.targets:
             cluster = self.hands.cluster(target.cluster)
             if cluster is not None:
@@ -144,8 +151,11 @@ class Engine:
         """Drop a rollout that has ended or is not ours any more."""
         with self._lock:
             active = self._actives.pop(rollout, None)
-            for ids in self._by_deployment.values():
+            for key in _deployments(active.execution) if active is not None else ():
+                ids = self._by_deployment.get(key, set())
                 ids.discard(rollout)
+                if not ids:
+                    self._by_deployment.pop(key, None)
         if active is not None:
             active.dropped = True
         self.wakes.forget(rollout)
@@ -174,15 +184,14 @@ class Engine:
                 self.bugs += 1
                 active.failures += 1
                 log.error(events.BUG, where="tick", rollout=rollout, exc_info=error)
-                self.wakes.wake_at(rollout, self.clock.now() + min(timedelta(seconds=2**active.failures), timedelta(minutes=1)))
+                self.wakes.wake_at(rollout, self.clock.now() + timedelta(seconds=min(2 ** min(active.failures, 6), 60)))
                 return None
 
     def _tick(self, active: Active) -> Decision:
         now = self.clock.now()
         commands = tuple(c for c in self.board.commands(active.execution.id) if c.id > active.last_command)
         question = Question(active.execution, self.setup.policy, self.setup.timing)
-        decision = decide(question, active.state, self._look(active), commands, now)
-        active.failures = 0
+        decision = self._decide(active, question, commands, now)
         active.why = decision.why
         if isinstance(decision.state.step, Retreating):
             self._go_back(active, decision)
@@ -196,6 +205,24 @@ class Engine:
             self.tasks.ask(active.execution, active.state, task)
         if decision.wake_at is not None:
             self.wakes.wake_at(active.execution.id, decision.wake_at)
+        return decision
+
+    def _decide(self, active: Active, question: Question, commands: tuple[Command, ...], now: datetime) -> Decision:
+        """Decide; where that fails again and again, nobody watches this canary: give up on it and step back."""
+        seen = self._look(active)
+        try:
+            decision = decide(question, active.state, seen, commands, now)
+        except Exception as error:
+            given_up = None
+            if active.failures >= FAILURES_TO_GIVE_UP:
+                given_up = give_up(question, active.state, seen, f"internal error: {type(error).__name__}", now)
+            if given_up is None:
+                raise
+            if not isinstance(active.state.step, Retreating):
+                self.bugs += 1
+                log.error(events.BUG, where="given up", rollout=active.execution.id, exc_info=error)
+            return given_up
+        active.failures = 0
         return decision
 
     def _look(self, active: Active) -> Observation:
@@ -271,3 +298,9 @@ class Engine:
     def _post(self, posts: Iterable[PostEvent]) -> None:
         for post in posts:
             self.workers.spawn(Pool.POSTS, partial(self.hands.post, post))
+
+
+def _deployments(execution: Execution) -> list[tuple[str, str]]:
+    """Name the Deployments whose changes concern a rollout."""
+    targets = execution.plan.targets
+    return [(target.namespace, name) for target in targets for name in (target.stable, target.canary) if name]

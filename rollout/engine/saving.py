@@ -7,7 +7,6 @@ step back has happened already: what it owes to history and to people is kept un
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -17,9 +16,9 @@ from rollout.core.decision import Decision, step_name
 from rollout.core.history import Event, Notice, Outcome
 from rollout.core.state import Ended, Retreating, State
 from rollout.engine import events
-from rollout.engine.active import Active
+from rollout.engine.active import Active, Sent
 from rollout.engine.commits import Commits, Pending
-from rollout.ports import RolloutError, Transition
+from rollout.ports import RolloutError, RolloutRow, Transition
 
 if TYPE_CHECKING:
     from rollout.engine.engine import Engine
@@ -27,17 +26,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 RETRY = timedelta(seconds=2)
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """One commit under way. `adopt`: its state becomes the memory's when written; `owed`: how much of what was owed it holds."""
-
-    state: State
-    transition: Transition
-    adopt: bool
-    owed: tuple[int, int, int]
-    then: Callable[[], None]
+MOST_UNANSWERED = 20
 
 
 class Saving:
@@ -94,34 +83,36 @@ class Saving:
         )
         owed = (len(active.owed_events), len(active.owed_notices), len(active.owed_commands))
         active.committing = True
-        sent = _Sent(state, transition, adopt, owed, then)
+        sent = Sent(state, transition, adopt, owed, then)
         self.commits.put(Pending(transition, lambda answer: self._answered(active, sent, answer)))
 
-    def _answered(self, active: Active, sent: _Sent, answer: str) -> None:
+    def _answered(self, active: Active, sent: Sent, answer: str) -> None:
+        if answer == "lost":
+            self._lost(active)
+            return
+        engine, transition = self._engine, sent.transition
         with active.lock:
             active.committing = False
             if active.dropped:
                 return
-            if answer == "written":
-                self._written(active, sent)
-            elif answer == "lost":
-                self._lost(active)
+            if answer != "written":
+                if answer == "unknown":
+                    active.unanswered = (*active.unanswered, sent)[-MOST_UNANSWERED:]
+                engine.wakes.wake_at(transition.rollout, engine.clock.now() + RETRY)
                 return
-            else:
-                self._engine.wakes.wake_at(active.execution.id, self._engine.clock.now() + RETRY)
-                return
+            self._written(active, sent)
         sent.then()
-        transition = sent.transition
         log.info(
             events.TICK, rollout=transition.rollout, step=transition.step, outcome=transition.outcome.value, why=transition.why
         )
         if transition.outcome.at_rest:
-            self._engine.forget(transition.rollout)
+            engine.forget(transition.rollout)
         else:
-            self._engine.wakes.wake(transition.rollout)
+            engine.wakes.wake(transition.rollout)
 
-    def _written(self, active: Active, sent: _Sent) -> None:
-        active.version += 1
+    def _written(self, active: Active, sent: Sent) -> None:
+        active.version = max(active.version, sent.transition.seen_version + 1)
+        active.unanswered = ()
         active.owed_events = active.owed_events[sent.owed[0] :]
         active.owed_notices = active.owed_notices[sent.owed[1] :]
         active.owed_commands = active.owed_commands[sent.owed[2] :]
@@ -132,7 +123,10 @@ class Saving:
         active.unsaved = overtaken or bool(active.owed_events or active.owed_notices or active.owed_commands)
 
     def _lost(self, active: Active) -> None:
-        """Find out whose the row is: another daemon's now, or our own commit was written and its answer was lost."""
+        """Find out whose the row is: another daemon's now, or our own commit was written and its answer was lost.
+
+        The database is asked without the rollout's lock: while it hangs, looking and stepping back go on.
+        """
         engine = self._engine
         rollout = active.execution.id
         try:
@@ -141,18 +135,42 @@ class Saving:
             stored = engine.codec.state(row.state, row.id) if row is not None else None
         except RolloutError as error:
             log.error(events.COMMIT_FAILED, rollout=rollout, why=str(error))
+            with active.lock:
+                active.committing = False
             engine.wakes.wake_at(rollout, engine.clock.now() + RETRY)
             return
-        if row is None or stored is None or row.outcome.at_rest or (not mine and engine.lease.certain()):
-            log.warning(events.DROPPED, rollout=rollout, why="another daemon has it, or it has ended")
-            engine.forget(rollout)
+        with active.lock:
+            active.committing = False
+            if active.dropped:
+                return
+            if row is None or stored is None:
+                self._drop(active, "its row is gone")
+                return
+            self.rejoin(active, stored, row)
+            if row.outcome.at_rest:
+                self._drop(active, f"it has ended: {row.why}")
+            elif not mine and engine.lease.certain():
+                self._drop(active, "another daemon has it")
+            elif not mine:
+                engine.wakes.wake_at(rollout, engine.clock.now() + RETRY)
+            else:
+                engine.wakes.wake(rollout)
+
+    def _drop(self, active: Active, why: str) -> None:
+        log.warning(events.DROPPED, rollout=active.execution.id, why=why, unsaved=len(active.owed_events))
+        self._engine.forget(active.execution.id)
+
+    def rejoin(self, active: Active, stored: State, row: RolloutRow) -> None:
+        """Bring memory and row together: what our own commit wrote whose answer was lost, or what another daemon wrote."""
+        if row.version == active.version:
             return
-        if not mine:
-            engine.wakes.wake_at(rollout, engine.clock.now() + RETRY)
+        ours = next((sent for sent in active.unanswered if sent.stands_in(row)), None)
+        if ours is not None:
+            self._written(active, ours)
             return
-        log.warning(events.COMMIT_LOST, rollout=rollout, seen=active.version, stored=row.version)
+        log.warning(events.COMMIT_LOST, rollout=row.id, seen=active.version, stored=row.version)
+        active.unanswered = ()
         self._catch_up(active, stored, row.version)
-        engine.wakes.wake(rollout)
 
     def _catch_up(self, active: Active, stored: State, version: int) -> None:
         """Take the stored state; a step back that it does not know yet stays, with what it owes beyond the stored notices."""
@@ -163,4 +181,4 @@ class Saving:
             if isinstance(stored.step, Retreating):
                 active.owed_events = () if not active.owed_notices else active.owed_events
             active.state = stored
-        active.unsaved = bool(active.owed_events or active.owed_notices)
+        active.unsaved = bool(active.owed_events or active.owed_notices) or not isinstance(stored.step, type(active.state.step))

@@ -15,7 +15,7 @@ from rollout.core.windows import questions
 from rollout.engine import events
 from rollout.engine.active import Active
 from rollout.engine.engine import Engine
-from rollout.ports import RolloutError, RolloutRow, SignalSource
+from rollout.ports import RolloutError, SignalSource
 
 log = structlog.get_logger()
 
@@ -30,6 +30,8 @@ class Upkeep:
         self._sources = sources
         self._lock = threading.Lock()
         self._reading: set[str] = set()
+        self._astray = False
+        """The lease had been lost, and it is not known yet what of our memory is still ours."""
 
     def keep_lease(self) -> None:
         """Renew; where the lease had been lost, keep only what the database gives back to us."""
@@ -40,32 +42,44 @@ class Upkeep:
         except RolloutError as error:
             log.warning(events.LEASE_UNCERTAIN, why=str(error))
             return
-        engine.lease.renewed(asked_at)
         if not kept and engine.actives():
             log.error(events.LEASE_LOST, rollouts=len(engine.actives()))
-            self._keep_only_ours()
+            engine.lease.lost()
+            self._astray = True
+        if self._astray and not self._keep_only_ours():
+            return
+        self._astray = False
+        engine.lease.renewed(asked_at)
 
-    def _keep_only_ours(self) -> None:
-        mine = {row.id for row in self.claim()}
-        for active in self._engine.actives():
-            if active.execution.id not in mine:
-                log.warning(events.DROPPED, rollout=active.execution.id, why="the lease was lost and another daemon has it")
-                self._engine.forget(active.execution.id)
-
-    def claim(self) -> list[RolloutRow]:
-        """Take what nobody owns: rollouts that were just submitted, or whose daemon has died."""
+    def _keep_only_ours(self) -> bool:
+        """Take back what nobody took meanwhile, forget the rest; False where the database did not tell (still uncertain)."""
         engine = self._engine
-        taken: list[RolloutRow] = []
         try:
-            while True:
-                rows = engine.store.claim(engine.setup.daemon, limit=CLAIM_AT_ONCE, lease=engine.setup.lease)
-                engine.adopt(rows)
-                taken.extend(rows)
-                if len(rows) < CLAIM_AT_ONCE:
-                    return taken
+            self._claim()
+            mine = engine.store.owned(engine.setup.daemon)
         except RolloutError as error:
             log.warning(events.COMMIT_FAILED, what="claim", why=str(error))
-            return taken
+            return False
+        for active in engine.actives():
+            if active.execution.id not in mine:
+                log.warning(events.DROPPED, rollout=active.execution.id, why="the lease was lost and another daemon has it")
+                engine.forget(active.execution.id)
+        return True
+
+    def claim(self) -> None:
+        """Take what nobody owns: rollouts that were just submitted, or whose daemon has died."""
+        try:
+            self._claim()
+        except RolloutError as error:
+            log.warning(events.COMMIT_FAILED, what="claim", why=str(error))
+
+    def _claim(self) -> None:
+        engine = self._engine
+        while True:
+            rows = engine.store.claim(engine.setup.daemon, limit=CLAIM_AT_ONCE, lease=engine.setup.lease)
+            engine.adopt(rows)
+            if len(rows) < CLAIM_AT_ONCE:
+                return
 
     def fetch_commands(self) -> None:
         """Bring people's commands to the board and wake whom they concern."""
@@ -97,12 +111,7 @@ class Upkeep:
     def _read(self, backend: str, asked: Mapping[Question, str]) -> None:
         engine = self._engine
         try:
-            source = self._sources.get(backend)
-            if source is None:
-                why = Unreachable(f"no backend {backend!r} is configured")
-                answers: Iterable[Answer] = [Answer(q, why, "", engine.clock.now()) for q in asked]
-            else:
-                answers = source.read(tuple(asked)).values()
+            answers = self._answers(backend, asked)
         finally:
             with self._lock:
                 self._reading.discard(backend)
@@ -110,8 +119,24 @@ class Upkeep:
         for answer in answers:
             by_rollout.setdefault(asked[answer.question], []).append(answer)
         for rollout, items in by_rollout.items():
-            engine.board.put_answers(rollout, items)
-            engine.wakes.wake(rollout)
+            if engine.active(rollout) is not None:
+                engine.board.put_answers(rollout, items)
+                engine.wakes.wake(rollout)
+
+    def _answers(self, backend: str, asked: Mapping[Question, str]) -> Iterable[Answer]:
+        """Ask; an answer that we cannot read is a bug of ours and counts as none."""
+        source = self._sources.get(backend)
+        if source is None:
+            why = f"no backend {backend!r} is configured"
+        else:
+            try:
+                return source.read(tuple(asked)).values()
+            except Exception as error:
+                self._engine.bugs += 1
+                log.error(events.BUG, where=f"reading {backend}", exc_info=error)
+                why = f"its answer could not be read: internal error ({type(error).__name__})"
+        now = self._engine.clock.now()
+        return [Answer(question, Unreachable(why), "", now) for question in asked]
 
 
 def due_questions(engine: Engine, active: Active) -> tuple[Question, ...]:
