@@ -57,7 +57,7 @@ class Database:
     """Begin to listen for what other processes write; None where the database cannot tell."""
     closed: threading.Event = field(default_factory=threading.Event)
     begin_call: Callable[[], None] = lambda: None
-    """Called at the start of each call: PostgreSQL's connections share one patience per call (postgresql.py)."""
+    """Called at the start of each call: PostgreSQL's connections share one patience, SQLite's file is looked at."""
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Do `work` in one transaction that writes nothing."""
@@ -136,6 +136,27 @@ class Database:
         raise ours
 
 
+class _SameFile:
+    """Notices that SQLite's file was removed or replaced: its connections would go on writing into a file that nobody finds."""
+
+    def __init__(self, path: Path, place: Place) -> None:
+        self._path = path
+        self._place = place
+        self._first: tuple[int, int] | None = None
+
+    def __call__(self) -> None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            if self._first is None:
+                return
+            raise Unavailable(BACKEND, f"{self._place} was removed while in use: put it back, or restart the daemon") from None
+        if self._first is None:
+            self._first = (found.st_dev, found.st_ino)
+        if self._first != (found.st_dev, found.st_ino):
+            raise Unavailable(BACKEND, f"{self._place} was replaced by another file while in use: restart the daemon")
+
+
 class _Failed(Exception):  # noqa: N818 - never leaves this module
     """A write failed; `committing` tells whether its commit may have been done."""
 
@@ -187,7 +208,9 @@ def _sqlite(url: URL, clock: Clock, patience: float, *, migrating: bool) -> Data
     reader = writer
     if not in_memory and not migrating:
         reader = _sqlite_engine(url, patience, begin="BEGIN", connections=READERS, migrating=False)
-    return Database(place, "sqlite", clock, reader, writer, None if in_memory or url.query else Path(str(url.database)))
+    file = None if in_memory or url.query else Path(str(url.database)).absolute()
+    begin_call = _SameFile(file, place) if file else lambda: None
+    return Database(place, "sqlite", clock, reader, writer, file, begin_call=begin_call)
 
 
 def _sqlite_engine(url: URL, patience: float, *, begin: str, connections: int, migrating: bool) -> Engine:

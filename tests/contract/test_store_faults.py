@@ -186,3 +186,15 @@ def test_a_daemon_killed_in_the_middle_leaves_whole_decisions_and_every_one_that
         with closing(sqlite3.connect(file)) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
             connection.executescript("PRAGMA foreign_keys=ON; DELETE FROM rollout; DELETE FROM daemon;")
+
+
+def test_a_file_that_is_removed_or_replaced_under_a_daemon_is_noticed_at_once(store: SqlStore, file: Path, tmp_path: Path) -> None:
+    (row,) = submitted(store)
+    away = file.rename(tmp_path / "away.db")
+    with pytest.raises(Unavailable, match="was removed while in use"):
+        store.command(row.id, Verb.PAUSE, "ada", "", START)
+    file.write_bytes(away.read_bytes())
+    with pytest.raises(Unavailable, match="was replaced by another file"):
+        store.ping()
+    away.rename(file)
+    assert store.command(row.id, Verb.PAUSE, "ada", "", START) == 1
