@@ -1,0 +1,1 @@
+"""Whole rollouts on a real control plane, by the real daemon process."""

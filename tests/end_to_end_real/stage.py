@@ -1,0 +1,226 @@
+"""What a whole rollout needs: a namespace with the example in it, a database, somebody to be told, and the daemon's process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+from uuid import uuid4
+
+import httpx
+import yaml
+
+from rollout.adapters.clock import SystemClock
+from rollout.adapters.planfile import load_planfile
+from rollout.core.commands import Verb
+from rollout.core.history import Event
+from rollout.ports import RolloutRow
+from rollout.settings_file import load_settings
+from rollout.store import schema
+from rollout.wiring import MODELS, open_parts
+from tests.end_to_end_real.inbox import Inbox
+from tests.end_to_end_real.recorder import Recorder
+from tests.peers.kubernetes import KubernetesControlPlane
+from tests.peers.postgresql import PostgreSql
+from tests.peers.process import Folder, Server, free_port, wait_until
+
+Json = dict[str, Any]
+CONFIG = Path(__file__).resolve().parents[2] / "config" / "kubernetes"
+OLD, NEW = "nginx:1.27.3", "nginx:1.28.0"
+STABLE, CANARY = "nginx", "nginx-canary"
+LEASE_SECONDS = 3
+FLOORS = {"minimumSoak": "0s", "minimumInterval": "0s"}
+TIMING = {"lookEvery": "1s", "longestGap": "10s", "saveEvery": "2s", "lease": f"{LEASE_SECONDS}s", "askEvery": "1s",
+          "outboxEvery": "1s"}  # fmt: skip
+
+
+class Daemon(Server):
+    """`rollout serve`, as a process of its own."""
+
+    def __init__(self, name: str, config: Path) -> None:
+        self._port = free_port()
+        command: list[str | Path] = [sys.executable, "-m", "rollout", "serve", "--config", config, "--port", str(self._port)]
+        environment = {key: value for key, value in os.environ.items() if key.startswith("COVERAGE")}
+        super().__init__(name, command, config.parent, environment=environment)
+
+    def is_ready(self) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self._port}/readyz", trust_env=False, timeout=2).is_success
+        except httpx.HTTPError:
+            return False
+
+    def begin(self) -> None:
+        """Start and wait until it can go forward."""
+        self.start()
+        self.wait_for(self.is_ready, 30)
+
+
+class Stage:
+    """One namespace in the real cluster, between `with` and its end."""
+
+    def __init__(self, cluster: KubernetesControlPlane, database: PostgreSql, *, replicas: int = 10,
+                 backends: Sequence[Json] = (), api_url: str | None = None) -> None:  # fmt: skip
+        self.cluster = cluster
+        self.api = cluster.api
+        self.namespace = f"e2e-{uuid4().hex[:8]}"
+        self.replicas = replicas
+        self._database = database
+        self._backends = [*backends]
+        self._api_url = api_url
+        self._stack = ExitStack()
+        self._daemons = 0
+
+    def __enter__(self) -> Self:
+        with self._stack as stack:
+            folder = Folder("rollout")
+            stack.callback(folder.remove)
+            self.folder = folder.path
+            self._furnish(stack)
+            name = f"e2e_{uuid4().hex}"
+            self.database = self._database.create_database(name)
+            stack.callback(self._database.drop_database, name)
+            self.inbox = stack.enter_context(Inbox())
+            self.config = self._configure()
+            schema.upgrade(self.database, clock=SystemClock())
+            self.parts = stack.enter_context(open_parts(load_settings(self.config, MODELS), outside=False))
+            wait_until(self._is_rolled_out, 60, f"{self.replicas} pods of the example")
+            self.recorder = stack.enter_context(Recorder(self.api, self.namespace))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    # -- What people do
+
+    def daemon(self) -> Daemon:
+        """Start a daemon; it is ended with the stage."""
+        self._daemons += 1
+        daemon = Daemon(f"daemon-{self._daemons}", self.config)
+        self._stack.callback(daemon.kill)
+        daemon.begin()
+        return daemon
+
+    def plan(self, image: str = NEW, *, signals: Sequence[Json | str] = (), **spec: Any) -> Path:  # noqa: ANN401 -- YAML
+        """Write a plan whose day takes seconds."""
+        body: Json = {
+            "target": {"namespace": self.namespace, "stable": STABLE, "service": "nginx-svc"},
+            "image": image,
+            "replicas": {"max": 2, "every": "2s"},
+            "soak": "6s", "maxSoak": "10m", "warmUp": "0s", "startDeadline": "30s",
+            "promotion": {"pace": "1s", "watch": "3s", "progressDeadline": "60s"},
+            "signals": [*signals],
+            **spec,
+        }  # fmt: skip
+        document = {"apiVersion": "rollout/v1", "kind": "Canary", "metadata": {"name": self.namespace}, "spec": body}
+        path = self.folder / f"plan-{uuid4().hex[:4]}.yaml"
+        path.write_text(yaml.safe_dump(document))
+        return path
+
+    def submit(self, plan: Path) -> str:
+        """Hand in a plan, as `rollout submit` does; the rollout's id."""
+        read = load_planfile(plan)
+        return self.parts.desk.submit(read.plan, read.source, "alice").rollout.id
+
+    def tell(self, rollout: str, verb: Verb, reason: str = "") -> None:
+        self.parts.desk.command(rollout, verb, "alice", reason)
+
+    # -- What is seen
+
+    def row(self, rollout: str) -> RolloutRow:
+        found = self.parts.store.rollout(rollout)
+        assert found is not None
+        return found
+
+    def history(self, rollout: str, kind: str = "") -> list[Event]:
+        rows = self.parts.store.history(rollout)
+        return [row.event for row in rows if not kind or row.event.kind == kind]
+
+    def wait_for_step(self, rollout: str, *steps: str, seconds: float = 60) -> RolloutRow:
+        """Wait until it is in one of these steps; fail at once when it has ended otherwise."""
+
+        def reached() -> bool:
+            row = self.row(rollout)
+            return row.step in steps or row.outcome.at_rest
+
+        self._wait(rollout, reached, seconds, " or ".join(steps))
+        row = self.row(rollout)
+        assert row.step in steps, f"{row.outcome.value} instead of {steps}: {row.why}"
+        return row
+
+    def wait_for_end(self, rollout: str, seconds: float = 90) -> RolloutRow:
+        self._wait(rollout, lambda: self.row(rollout).outcome.at_rest, seconds, "the end")
+        return self.row(rollout)
+
+    def wait_for_event(self, rollout: str, kind: str, seconds: float = 60) -> Event:
+        self._wait(rollout, lambda: self.history(rollout, kind), seconds, f"the event {kind}")
+        return self.history(rollout, kind)[0]
+
+    def _wait(self, rollout: str, condition: Any, seconds: float, what: str) -> None:  # noqa: ANN401 -- a callable
+        try:
+            wait_until(condition, seconds, what, every=0.1)
+        except AssertionError as error:
+            row = self.row(rollout)
+            raise AssertionError(f"{error}; it is {row.step} ({row.outcome.value}): {row.why}\n{self.story(rollout)}") from None
+
+    def story(self, rollout: str) -> str:
+        """History and the ends of the daemons' logs, for a failed test."""
+        lines = [f"{event.at:%H:%M:%S.%f} {event.kind}: {event.why}" for event in self.history(rollout)]
+        logs = [f"{path.name}\n{path.read_text()[-3000:]}" for path in sorted(self.folder.glob("daemon-*.log"))]
+        return "\n".join([*lines, *logs])
+
+    def deployment(self, name: str) -> Json:
+        return self.api.get(f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{name}")
+
+    def change(self, name: str, body: Json, by: str = "kubectl-edit") -> Json:
+        """Write as somebody else does."""
+        return self.api.patch(f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{name}", body, "strategic", fieldManager=by)
+
+    def pods(self, role: str = "") -> list[Json]:
+        selector = f"app=nginx,role={role}" if role else "app=nginx"
+        found = self.api.items(f"/api/v1/namespaces/{self.namespace}/pods", selector)
+        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+    def images(self, role: str = "release") -> list[str]:
+        return [pod["spec"]["containers"][0]["image"] for pod in self.pods(role)]
+
+    def wait_until_told(self, rollout: str, seconds: float = 20) -> None:
+        """Wait until every notice was delivered, and see that the webhook got each."""
+
+        def delivered() -> bool:
+            return all(notice["state"] == "delivered" for notice in self.parts.store.notices(rollout))
+
+        self._wait(rollout, delivered, seconds, "every notice delivered")
+        assert len(self.inbox.messages) >= len(self.parts.store.notices(rollout)) > 0
+
+    # -- How it is made
+
+    def _furnish(self, stack: ExitStack) -> None:
+        kubeconfig = self.cluster.kubeconfig_for("rollout", "rollout", CONFIG / "rbac.yaml", into=self.namespace, url=self._api_url)
+        self.kubeconfig = self.folder / "kubeconfig"
+        self.kubeconfig.write_bytes(kubeconfig.read_bytes())
+        stack.callback(self.api.delete, f"/api/v1/namespaces/{self.namespace}")
+        objects = [yaml.safe_load((CONFIG / "example" / f"{name}.yaml").read_text()) for name in (STABLE, CANARY, "nginx-svc")]
+        objects[0]["spec"]["replicas"] = self.replicas
+        self.api.apply(*objects, namespace=self.namespace)
+
+    def _configure(self) -> Path:
+        body = {
+            "database": self.database,
+            "clusters": [{"name": "default", "kubeconfig": str(self.kubeconfig), "watchFor": "5s", "staleAfter": "8s",
+                          "readTimeout": "5s"}],
+            "backends": self._backends,
+            "channels": [{"name": "operations", "type": "slack", "url": self.inbox.url}],
+            "policy": FLOORS,
+            "timing": TIMING,
+            "log": {"format": "json"},
+        }  # fmt: skip
+        path = self.folder / "rollout.yaml"
+        path.write_text(yaml.safe_dump(body))
+        return path
+
+    def _is_rolled_out(self) -> bool:
+        return bool(self.deployment(STABLE).get("status", {}).get("availableReplicas") == self.replicas)
