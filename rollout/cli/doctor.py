@@ -36,7 +36,9 @@ def doctor(
     from rollout.engine.doctoring import check_up  # noqa: PLC0415 - lazy
 
     with opened(config, database, outside=True) as parts:
-        lines = list(check_up(parts.store, parts.sources))
+        others: dict[str, object] = {f"cluster {name}": cluster for name, cluster in parts.clusters.items()}
+        others |= {f"backend {name}": source for name, source in parts.sources.items()}
+        lines = list(check_up(parts.store, others))
         if plan is not None:
             lines += _preflight(parts, plan)
         _print(lines, output)

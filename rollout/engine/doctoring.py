@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Protocol, runtime_checkable
 
 from rollout.core.decision import Execution
 from rollout.core.history import Notice, NoticeKind
 from rollout.core.observation import Line
 from rollout.core.signals import Alarms, Counts, Gauges, NoData, Unreachable
 from rollout.engine.preflight import Preflight
-from rollout.ports import Clock, Cluster, Message, RolloutError, SignalSource, Store
+from rollout.ports import Check, Clock, Cluster, Message, RolloutError, SignalSource, Store
 
 LOOK = timedelta(seconds=10)
 
 
-def check_up(store: Store, sources: Mapping[str, SignalSource]) -> Iterator[Line]:
-    """Ask the database and every backend."""
+@runtime_checkable
+class Checkable(Protocol):
+    """Whatever can say how it is."""
+
+    def check(self) -> Sequence[Check]:
+        """Tell: reachable, which version, clock skew."""
+        ...
+
+
+def check_up(store: Store, others: Mapping[str, object]) -> Iterator[Line]:
+    """Ask the database, and everything else that can say how it is, by the name under which to show it."""
     try:
         store.ping()
     except RolloutError as error:
         yield Line("database", "refused", str(error), "see the database's own log")
     else:
         yield Line("database", "ok", "reads and writes")
-    for name, source in sources.items():
-        for check in source.check():
-            yield Line(f"backend {name}: {check.name}", check.level, check.message, check.remedy)
+    for name, other in others.items():
+        try:
+            checks = other.check() if isinstance(other, Checkable) else ()
+        except RolloutError as error:
+            yield Line(name, "refused", str(error), "is its address right, and does it run?")
+            continue
+        for check in checks:
+            yield Line(f"{name}: {check.name}", check.level, check.message, check.remedy)
 
 
 def try_signals(
