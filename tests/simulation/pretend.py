@@ -43,6 +43,9 @@ class WorldCluster:
         self._memory: dict[str, NamespaceMemory] = {}
         self._listeners: list[Callable[[str, str], None]] = []
         self.unseen = ""
+        self.behind = False
+        """The watches bring nothing: what happens is seen later, all at once."""
+        self._unread: list[Change] = []
         world.observers.append(self._observe)
 
     @property
@@ -58,8 +61,18 @@ class WorldCluster:
     def subscribe(self, changed: Callable[[str, str], None]) -> None:
         self._listeners.append(changed)
 
+    def catch_up(self) -> None:
+        """The watches bring everything that was missed."""
+        self.behind = False
+        unread, self._unread = self._unread, []
+        for change in unread:
+            self._observe(change)
+
     def _observe(self, change: Change) -> None:
         if change.resource in KINDS and change.namespace in self._memory:
+            if self.behind:
+                self._unread.append(change)
+                return
             document = change.new if change.new is not None else change.old
             touched = self._memory[change.namespace].change(change.resource, change.type.value, document)
             for listener in self._listeners:
@@ -78,19 +91,27 @@ class WorldCluster:
         return view
 
     def apply(self, patch: PatchDeployment, *, timeout: timedelta) -> None:
+        self.request(patch)()
+
+    def request(self, patch: PatchDeployment) -> Callable[[], None]:
+        """Word the request now; calling the result lets it arrive, with the preconditions that it was sent with."""
         document = self.world.find("deployments", patch.namespace, patch.name)
         if document is None:
             raise Rejected(self._name, f"no Deployment {patch.namespace}/{patch.name}", code=404)
-        try:
-            if patch.if_fields:
-                shape = patches.layout(slim.deployment(document), patch.container)
-                body: object = patches.json_patch(patch, shape)
-                content_type = patches.JSON_PATCH
-            else:
-                body, content_type = patches.merge_patch(patch), patches.STRATEGIC
-            self.world.patch("deployments", patch.namespace, patch.name, body, content_type=content_type, manager="rollout")
-        except ApiError as error:
-            raise Conflict(self._name, str(error), code=409) from None
+        if patch.if_fields:
+            shape = patches.layout(slim.deployment(document), patch.container)
+            body: object = patches.json_patch(patch, shape)
+            content_type = patches.JSON_PATCH
+        else:
+            body, content_type = patches.merge_patch(patch), patches.STRATEGIC
+
+        def arrive() -> None:
+            try:
+                self.world.patch("deployments", patch.namespace, patch.name, body, content_type=content_type, manager="rollout")
+            except ApiError as error:
+                raise Conflict(self._name, str(error), code=409) from None
+
+        return arrive
 
     def post_event(self, event: PostEvent, *, timeout: timedelta) -> None:
         return
@@ -99,4 +120,6 @@ class WorldCluster:
         return ()
 
     def close(self) -> None:
-        return
+        """The process that watched is gone."""
+        if self._observe in self.world.observers:
+            self.world.observers.remove(self._observe)

@@ -1,0 +1,65 @@
+"""`python -m tests.simulation --seeds 2000 [--from N]` plays seeds; `--replay SEED` tells one as a story."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from itertools import chain
+
+from tests.simulation.scenario import scenario
+from tests.simulation.simulation import Result, simulate
+
+
+def play(first: int, seeds: int, *, workers: int = 2, keep_going: bool = False) -> tuple[Counter[str], list[Result]]:
+    """Play seeds in processes; return how many ended how, and those that broke an invariant."""
+    outcomes: Counter[str] = Counter()
+    broken: list[Result] = []
+    numbers = range(first, first + seeds)
+    chunks = [list(numbers[index : index + 20]) for index in range(0, seeds, 20)]
+    with ProcessPoolExecutor(workers) as pool:
+        for result in chain.from_iterable(pool.map(play_some, chunks)):
+            outcomes[result.outcome] += 1
+            if result.broken:
+                broken.append(result)
+                if not keep_going:
+                    pool.shutdown(wait=True, cancel_futures=True)
+                    break
+    return outcomes, broken
+
+
+def play_some(seeds: list[int]) -> list[Result]:
+    """Play seeds one after another, in a process of its own."""
+    played = [simulate(seed) for seed in seeds]
+    return [result if result.broken else Result(result.seed, result.outcome) for result in played]
+
+
+def tell(seed: int) -> int:
+    """Print one seed step by step."""
+    print(f"seed {seed}: {scenario(seed).words}")
+    result = simulate(seed)
+    print("\n".join(result.story))
+    print(f"\n{result.broken or result.outcome}")
+    return 1 if result.broken else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=2000)
+    parser.add_argument("--from", type=int, default=0, dest="first")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--keep-going", action="store_true")
+    parser.add_argument("--replay", type=int)
+    asked = parser.parse_args()
+    if asked.replay is not None:
+        return tell(asked.replay)
+    outcomes, broken = play(asked.first, asked.seeds, workers=asked.workers, keep_going=asked.keep_going)
+    print(", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common()))
+    for result in broken:
+        print(f"seed {result.seed}: {result.broken}\n    python -m tests.simulation --replay {result.seed}")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

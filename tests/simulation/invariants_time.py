@@ -1,0 +1,142 @@
+"""The invariants that need time, signals or people: how long a fault serves, what is credited, what is told."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from rollout.core.state import Promoting
+from rollout.sandbox.kube_objects import Json
+from rollout.sandbox.storage import Change, ChangeType
+from tests.simulation.invariants import OURS, Facts, Invariant, image, is_ready, pod_image, replicas, role
+from tests.simulation.scenario import BACKENDS, CANARY, LOOK_EVERY, NEW, STABLE
+
+AT_ONCE = timedelta(seconds=90)
+"""Also with an API that fails now and then."""
+GRACE = timedelta(minutes=2)
+SLACK = timedelta(minutes=40)
+"""A window, its delay and two looks: how late the daemon may learn that nothing is seen any more."""
+AT_ONCE_REASONS = frozenset({"CrashLoopBackOff", "CreateContainerConfigError"})
+
+
+def fault_of(pod: Json) -> str:
+    """What the cluster shows of a pod that is bad enough to step back at once."""
+    for status in pod["status"].get("containerStatuses") or ():
+        waiting = (status.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") in AT_ONCE_REASONS:
+            return str(waiting["reason"])
+        for part in ("state", "lastState"):
+            if ((status.get(part) or {}).get("terminated") or {}).get("reason") == "OOMKilled":
+                return "OOMKilled"
+    return ""
+
+
+class FaultsAreLeftAtOnce(Invariant):
+    """A canary whose fault the daemon can see, with the API reachable, is at 0 within 90 seconds."""
+
+    def __init__(self, facts: Facts) -> None:
+        super().__init__(facts)
+        self.bad: dict[str, str] = {}
+        self.unready: dict[str, datetime] = {}
+        self.exposed = timedelta()
+
+    def changed(self, change: Change) -> None:
+        if change.resource != "pods" or role(change.new) != "canary" or pod_image(change.new) != NEW:
+            return
+        uid = change.new["metadata"]["uid"]
+        if change.type is ChangeType.DELETED or "deletionTimestamp" in change.new["metadata"]:
+            self.bad.pop(uid, None)
+            self.unready.pop(uid, None)
+            return
+        fault = fault_of(change.new)
+        if fault:
+            self.bad.setdefault(uid, fault)
+        if is_ready(change.new):
+            self.unready.pop(uid, None)
+        elif change.old is not None and is_ready(change.old):
+            self.unready.setdefault(uid, change.at)
+
+    def passed(self, span: timedelta) -> None:
+        now = self.facts.world.now
+        lost = [uid for uid, since in self.unready.items() if now - since > GRACE + LOOK_EVERY + span]
+        if not (self.bad or lost) or self.facts.shared() or not self.facts.canary_serves():
+            self.exposed = timedelta()
+            return
+        if self.facts.guarding:
+            self.exposed += span
+        if self.exposed > AT_ONCE:
+            self.fail(f"{[*self.bad.values()] or 'lost readiness'} for {self.exposed}, and the canary still serves")
+
+
+class ADayIsCredited(Invariant):
+    """The stable is never promoted before a day was seen ready and well, with every signal certified or a person's word."""
+
+    def __init__(self, facts: Facts) -> None:
+        super().__init__(facts)
+        self.seen = timedelta()
+        self.promoted = False
+
+    def passed(self, span: timedelta) -> None:
+        facts = self.facts
+        if self.promoted or not facts.canary_serves() or not facts.sighted(facts.world.now - span):
+            return
+        if all(is_ready(pod) for pod in facts.pods("canary")):
+            self.seen += span
+
+    def changed(self, change: Change) -> None:
+        promoted = (
+            change.resource == "deployments"
+            and change.name == STABLE
+            and change.manager == OURS
+            and image(change.new) == NEW != image(change.old)
+        )
+        if not promoted:
+            return
+        self.promoted = True
+        if self.seen + SLACK * (1 + self.facts.outage_count()) < timedelta(hours=24):
+            self.fail(f"only {self.seen} were seen ready and well")
+        state = self.facts.state()
+        signals = state.signals
+        uncertified = [s.name for s in signals if not s.certified]
+        if uncertified and state.approval is None:
+            self.fail(f"{uncertified} are not certified, and nobody approved")
+        for name in self.facts.scenario.signals:
+            windows = len(self.facts.answered[BACKENDS[name]])
+            if windows < 24 * 4 * 0.9 - 2:
+                self.fail(f"{name} answered {windows} windows of a quarter of an hour only")
+
+
+class NoticesAreTold(Invariant):
+    """Every notice that is owed is told, in order, at least once."""
+
+    def ended(self) -> None:
+        rows = self.facts.told()
+        keys = [str(row["key"]) for row in rows]
+        if len(set(keys)) != len(keys):
+            self.fail(f"owed twice: {keys}")
+        numbers = [int(key.split("-", 1)[0]) for key in keys]
+        if numbers != list(range(1, len(numbers) + 1)):
+            self.fail(f"there are holes: {keys}")
+        firsts = list(dict.fromkeys(self.facts.arrived))
+        if firsts != keys:
+            self.fail(f"owed {keys}, arrived {firsts}")
+        kinds = {key.split("-", 1)[1] for key in keys}
+        outcome = str(getattr(self.facts.state().step, "outcome", ""))
+        needed: dict[str, set[str]] = {"succeeded": {"started", "promoting", "promoted", "succeeded"}}
+        missing = needed.get(outcome, set()) - kinds
+        if missing:
+            self.fail(f"{outcome}, and nobody was told of {sorted(missing)}")
+        if outcome in {"failed", "aborted"} and not kinds & {"stepped-back", "needs-a-person"}:
+            self.fail(f"{outcome}, and nobody was told")
+
+
+class DeadlinesAsk(Invariant):
+    """Every state is left by its deadline, or a person is asked."""
+
+    def overdue(self) -> None:
+        asked = [row for row in self.facts.told() if row["kind"] in {"needs-a-person", "held"}]
+        if not asked:
+            self.fail(f"it is {type(self.facts.state().step).__name__} after days, and nobody was asked")
+
+
+__all__ = ["ADayIsCredited", "Any", "CANARY", "DeadlinesAsk", "FaultsAreLeftAtOnce", "NoticesAreTold", "Promoting", "replicas"]

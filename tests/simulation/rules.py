@@ -1,0 +1,21 @@
+"""Every invariant that a simulated rollout is held to."""
+
+from __future__ import annotations
+
+from tests.simulation import invariants, invariants_time
+from tests.simulation.invariants import Invariant
+
+RULES: tuple[type[Invariant], ...] = (
+    invariants.ShareIsKept,
+    invariants.OneReplicaInSixHours,
+    invariants.CommittedBeforeForward,
+    invariants.OnlyTheOwnerGoesForward,
+    invariants.NothingAfterATombstone,
+    invariants.ForeignZeroStands,
+    invariants.HotfixStands,
+    invariants.RestIsWhole,
+    invariants_time.FaultsAreLeftAtOnce,
+    invariants_time.ADayIsCredited,
+    invariants_time.NoticesAreTold,
+    invariants_time.DeadlinesAsk,
+)
