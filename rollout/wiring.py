@@ -19,6 +19,7 @@ from rollout.adapters.chatbots import ChatbotNotifier, ChatbotSettings
 from rollout.adapters.clock import SystemClock
 from rollout.adapters.elasticsearch import ElasticsearchSettings, ElasticsearchSource
 from rollout.adapters.kubernetes import ClusterSettings, KubernetesCluster
+from rollout.adapters.planfile import parse_planfile
 from rollout.adapters.prometheus import PrometheusSettings, PrometheusSource
 from rollout.adapters.skywalking import SkyWalkingSettings, SkyWalkingSource
 from rollout.adapters.slack import SlackNotifier, SlackSettings
@@ -27,6 +28,7 @@ from rollout.core.errors import Refused
 from rollout.engine.daemon import Daemon, Periods
 from rollout.engine.engine import Engine, Setup
 from rollout.engine.outbox import Outbox
+from rollout.engine.planfolder import PlanFolder
 from rollout.engine.preflight import Preflight
 from rollout.engine.tasks import Performer
 from rollout.engine.upkeep import Upkeep
@@ -35,8 +37,8 @@ from rollout.engine.workers import Threads
 from rollout.ports import Clock, Cluster, Notifier, SignalSource, Store
 from rollout.settings import Settings
 from rollout.settings_entries import Entry, Models
-from rollout.store.sql import open_store
 from rollout.store.reading import StoredCodec
+from rollout.store.sql import open_store
 
 M = TypeVar("M")
 
@@ -61,7 +63,7 @@ def _chatbot(entry: Entry, clock: Clock) -> Notifier:
 
 
 NOTIFIERS: Mapping[str, tuple[type[BaseModel], NotifierMaker]] = {
-    **dict.fromkeys(("slack", "mattermost", "rocketchat"), (SlackSettings, _slack)),
+    **dict.fromkeys(("slack", "mattermost", "rocketchat", "discord"), (SlackSettings, _slack)),
     **dict.fromkeys(("dingtalk", "wecom", "feishu"), (ChatbotSettings, _chatbot)),
 }
 """Kinds of channel, as SOURCES."""
@@ -174,6 +176,9 @@ def build_daemon(parts: Parts, *, workers: Threads | None = None, periods: Perio
     extra: dict[str, tuple[Callable[[], None], timedelta]] = {
         "retention": (lambda: _prune(parts, keep), parts.settings.retention.every),
     }
+    plans = parts.settings.plans
+    if plans.folder is not None:
+        extra["plans"] = (PlanFolder(plans.folder, parts.desk, parse_planfile).look, plans.every)
     return Daemon(engine, upkeep, outbox, periods, extra)
 
 
