@@ -5,8 +5,9 @@ cached), and reading is closed: an unknown field or kind raises `Undecodable`, b
 a missing field takes its default, because an older version did not know it yet; a missing field without default raises.
 
 The shapes: a dataclass is an object with its fields in their order; where several classes can stand (a union, and the top),
-the key `kind` holds the class name. Enums are their values, datetimes ISO 8601 in UTC, timedeltas seconds, tuples and sets
-lists, mappings objects with sorted keys, floats that JSON cannot say the words NaN, Infinity, -Infinity.
+the key `kind` holds the class name, and a field of that name moves to `kind_`. Enums are their values, datetimes ISO 8601 in
+UTC, timedeltas seconds, tuples and sets lists, mappings objects with sorted keys, floats that JSON cannot say the words NaN,
+Infinity, -Infinity.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from functools import cache
 from typing import TypeVar, cast
 
 from rollout.core.errors import Problem, Refused
-from rollout.store.coders import Coder, ShapeError, coder_of, object_coder
+from rollout.store.coders import Coder, ShapeError, coder_of, has_own_kind, object_coder
 from rollout.store.columns import dumps
 
 T = TypeVar("T")
@@ -38,7 +39,7 @@ class Undecodable(Refused):
 
 @cache
 def _top_coder(cls: Hashable) -> Coder:
-    return object_coder(cls, tagged=True) if isinstance(cls, type) else coder_of(cls)
+    return object_coder(cls, tagged=not has_own_kind(cls)) if isinstance(cls, type) else coder_of(cls)
 
 
 def encode(value: object) -> str:

@@ -11,9 +11,10 @@ from typing import Any, Literal, NamedTuple, NewType, Union, get_args, get_origi
 
 from rollout.store.coders_plain import Coder, ShapeError, as_it_is, plain_coder, shape_of
 
-__all__ = ["Coder", "ShapeError", "coder_of", "object_coder"]
+__all__ = ["Coder", "ShapeError", "coder_of", "has_own_kind", "object_coder"]
 
 TAG = "kind"
+OWN_TAG = "kind_"
 
 
 @cache
@@ -74,39 +75,42 @@ def _parts(cls: type) -> tuple[_Part, ...]:
 
 @cache
 def object_coder(cls: type, *, tagged: bool) -> Coder:
-    """Code a dataclass as an object. A class with a field `kind` of its own cannot be tagged, so not be in a union."""
+    """Code a dataclass as an object, `tagged` with its class name. A tagged class's own field `kind` is written as `kind_`."""
     if not is_dataclass(cls):
         raise TypeError(f"{cls!r} is no dataclass")
-    parts = _parts(cls)
-    own_kind = any(part.name == TAG for part in parts)
-    encoders = tuple((part.name, None if part.coder.encode is as_it_is else part.coder.encode) for part in parts)
-    write_tag = tagged and not own_kind
+    by_key = {OWN_TAG if tagged and part.name == TAG else part.name: part for part in _parts(cls)}
+    encoders = tuple((key, part.name, None if part.coder.encode is as_it_is else part.coder.encode)
+                     for key, part in by_key.items())  # fmt: skip
 
     def encode(value: Any) -> dict[str, Any]:  # noqa: ANN401 - an instance of cls
-        tree: dict[str, Any] = {TAG: cls.__name__} if write_tag else {}
-        for name, encode_part in encoders:
+        tree: dict[str, Any] = {TAG: cls.__name__} if tagged else {}
+        for key, name, encode_part in encoders:
             part = getattr(value, name)
-            tree[name] = part if encode_part is None else encode_part(part)
+            tree[key] = part if encode_part is None else encode_part(part)
         return tree
 
-    reader = _ObjectReader(cls, {part.name: part for part in parts}, None if own_kind else cls.__name__)
-    return Coder(encode, reader.decode)
+    return Coder(encode, _ObjectReader(cls, by_key).decode)
+
+
+def has_own_kind(cls: type) -> bool:
+    """Say whether a class has a field that bears the name of the tag."""
+    return any(part.name == TAG for part in fields(cls))
 
 
 @dataclass(frozen=True, slots=True)
 class _ObjectReader:
     cls: type
     parts: Mapping[str, _Part]
-    tag: str | None
+    """By the key under which each stands in JSON."""
 
     def decode(self, tree: Any, path: str) -> Any:  # noqa: ANN401 - any JSON in, an instance of cls out
         if not isinstance(tree, dict):
             raise ShapeError(path, f"{shape_of(tree)} where {self.cls.__name__} belongs")
-        given = {key: part.coder.decode(item, _within(path, key)) for key, part, item in self._known(tree, path)}
-        for part in self.parts.values():
+        given = {part.name: part.coder.decode(item, _within(path, key)) for key, part, item in self._known(tree, path)}
+        for key, part in self.parts.items():
             if part.name not in given:
                 if part.default is None:
-                    raise ShapeError(_within(path, part.name), "the field is missing and has no default")
+                    raise ShapeError(_within(path, key), "the field is missing and has no default")
                 given[part.name] = part.default()
         try:
             return self.cls(**given)
@@ -118,7 +122,7 @@ class _ObjectReader:
             part = self.parts.get(key)
             if part is not None:
                 yield key, part, item
-            elif not (self.tag is not None and key == TAG and item == self.tag):
+            elif not (key == TAG and item == self.cls.__name__):
                 raise ShapeError(_within(path, key), f"{self.cls.__name__} has no such field with such a value")
 
 
@@ -137,8 +141,6 @@ def _union_coder(members: tuple[Any, ...]) -> Coder:
         by_shape[dict] = coder_of(cls)
         by_type: dict[type, Callable[[Any], Any]] = {cls: by_shape[dict].encode}
     else:
-        if any(TAG in {f.name for f in fields(cls)} for cls in classes.values()):
-            raise TypeError(f"{members!r}: a class with a field {TAG!r} cannot stand in a union, its name has no place")
         objects = {name: _later(partial(object_coder, cls, tagged=True)) for name, cls in classes.items()}
         by_type = {cls: objects[name].encode for name, cls in classes.items()}
     for other in others:
