@@ -30,8 +30,8 @@ metadata: {{name: {name}}}
 spec:
   target: {{namespace: default, stable: nginx, service: nginx-svc}}
   image: {image}
-  replicas: {{every: 3s}}
-  soak: 8s
+  replicas: {{every: {every}, max: {most}}}
+  soak: {soak}
   maxSoak: 10m
   startDeadline: 60s
   warmUp: 0s
@@ -156,10 +156,11 @@ class Place:
             [str(COMMAND), *arguments, *given], capture_output=True, text=True, timeout=60, env=environment(), check=False
         )
 
-    def submit(self, name: str = "good", image: str = "nginx:1.28.0") -> str:
-        """Submit a plan by the command line; return the rollout's id."""
-        file = self.folder / f"{name}.yaml"
-        file.write_text(PLAN.format(name=name, image=image))
+    def submit(self, image: str = "nginx:1.28.0", *, hasty: bool = False) -> str:
+        """Submit a plan by the command line; return the rollout's id. `hasty`: one replica and no soak to speak of."""
+        file = self.folder / "good.yaml"
+        pace = {"every": "1s", "most": 1, "soak": "1s"} if hasty else {"every": "3s", "most": 3, "soak": "8s"}
+        file.write_text(PLAN.format(name="good", image=image, **pace))
         done = self.run("submit", str(file), "-o", "json")
         assert done.returncode == 0, done.stderr
         return str(json.loads(done.stdout)["id"])

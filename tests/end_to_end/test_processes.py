@@ -50,7 +50,7 @@ def test_a_daemon_killed_in_soak_and_in_promotion_still_brings_the_version_out(p
 
 def test_a_daemon_killed_in_retreat_finishes_stepping_back(place: Place, recorder: Recorder) -> None:
     daemon = place.serve()
-    rollout = place.submit()
+    rollout = place.submit(hasty=True)
     recorder.wait_for(f"nginx {OLD} -> {NEW} by rollout")
     until(lambda: place.rows("select 1 from event where rollout = ? and kind = 'pod-updated'", rollout) != [], "a pod is new")
     assert place.run("abort", rollout, "--reason", "seen something").returncode == 0
@@ -70,7 +70,7 @@ def test_breaking_the_glass_steps_back_while_the_daemon_is_dead_and_the_next_dae
     place: Place, recorder: Recorder
 ) -> None:
     daemon = place.serve()
-    rollout = place.submit()
+    rollout = place.submit(hasty=True)
     recorder.wait_for(f"nginx {OLD} -> {NEW} by rollout")
     daemon.kill()
     done = place.run("abort", rollout, "--break-glass")
