@@ -24,7 +24,8 @@ from rollout.adapters.prometheus import PrometheusSettings, PrometheusSource
 from rollout.adapters.skywalking import SkyWalkingSettings, SkyWalkingSource
 from rollout.adapters.slack import SlackNotifier, SlackSettings
 from rollout.core.decision import Timing
-from rollout.core.errors import Refused
+from rollout.core.errors import Problem, Refused
+from rollout.core.history import Outcome
 from rollout.engine.daemon import Daemon, Periods
 from rollout.engine.engine import Engine, Setup
 from rollout.engine.outbox import Outbox
@@ -34,7 +35,7 @@ from rollout.engine.tasks import Performer
 from rollout.engine.upkeep import Upkeep
 from rollout.engine.usecases import Desk
 from rollout.engine.workers import Threads
-from rollout.ports import Clock, Cluster, Notifier, SignalSource, Store
+from rollout.ports import Clock, Cluster, Notifier, RolloutFilter, SignalSource, Store
 from rollout.settings import Settings
 from rollout.settings_entries import Entry, Models
 from rollout.store.reading import StoredCodec
@@ -184,3 +185,21 @@ def build_daemon(parts: Parts, *, workers: Threads | None = None, periods: Perio
 
 def _prune(parts: Parts, keep: timedelta) -> None:
     parts.store.prune(parts.clock.now() - keep)
+
+
+def refuse_unreadable(parts: Parts) -> None:
+    """Refuse to take a lease where an active rollout was written by a version that this one cannot read.
+
+    Called before the daemon starts, so that an upgrade (or downgrade) of the daemon strands nobody: the old one goes on.
+    """
+    problems: list[Problem] = []
+    for row in parts.store.rollouts(RolloutFilter(outcomes=(Outcome.ACTIVE,), limit=1_000_000)):
+        try:
+            parts.codec.execution(row)
+            parts.codec.state(row.state, row.id)
+        except Refused as error:
+            problems.append(
+                Problem(str(error), key=f"rollout {row.id}", remedy="let the version that wrote it finish it, or abort it there")
+            )
+    if problems:
+        raise Refused("active rollouts cannot be read by this version; nothing was touched", tuple(problems))

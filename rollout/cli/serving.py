@@ -28,7 +28,7 @@ def serve(
     from rollout import logs  # noqa: PLC0415 - lazy
     from rollout.core.errors import Refused  # noqa: PLC0415 - lazy
     from rollout.web.app import WebServer, make_app  # noqa: PLC0415 - lazy
-    from rollout.wiring import build_daemon, open_parts  # noqa: PLC0415 - lazy
+    from rollout.wiring import build_daemon, open_parts, refuse_unreadable  # noqa: PLC0415 - lazy
 
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -38,6 +38,7 @@ def serve(
         logs.configure(settings.log.level, settings.log.format)
         url = prepared_database(settings, database, upgrade=True)
         with open_parts(settings, database=url) as parts:
+            refuse_unreadable(parts)
             daemon = build_daemon(parts)
             listen = settings.http.port if port is None else port
             web = WebServer(make_app(daemon), settings.http.host, listen)

@@ -98,8 +98,9 @@ def _summarised(scene: Scene, move: Move) -> Move:
 
 
 def _hour(item: Evidence, state: State) -> Evidence:
-    """Replace the last window's counts by the hour's, where the signal counts; the query is in the rows of changed verdicts."""
+    """Replace the last window's counts by the hour's, where the signal counts; query and words are in the rows of changed verdicts."""
     signal = next(s for s in state.signals if s.name == item.signal)
+    item = replace(item, why="")
     if not any(signal.since_summary):
         return replace(item, query="")
     words = ("candidate events", "candidate requests", "baseline events", "baseline requests")

@@ -49,9 +49,13 @@ class Gateway:
         wait_until(lambda: self.exporter.scrapes >= seen + times, 15, "scrapes")
 
     def window(self, serve: object = None) -> Window:
-        """Let something be served between two instants at which all is scraped."""
+        """Let something be served between two instants at which all is scraped.
+
+        `increase()` needs a sample inside the window from before the serving, so one is waited for after the start.
+        """
         self.scraped()
         start = self.clock.now()
+        self.scraped()
         if callable(serve):
             serve()
         self.scraped()
