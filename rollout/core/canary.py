@@ -98,7 +98,7 @@ def _summarised(scene: Scene, move: Move) -> Move:
 
 
 def _hour(item: Evidence, state: State) -> Evidence:
-    """Replace the last window's counts by the hour's, where the signal counts; query and words are in the rows of changed verdicts."""
+    """Replace the last window's counts by the hour's; query and words are in the rows of changed verdicts."""
     signal = next(s for s in state.signals if s.name == item.signal)
     item = replace(item, why="")
     if not any(signal.since_summary):
