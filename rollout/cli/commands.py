@@ -14,6 +14,7 @@ from rollout.cli.context import (
     ReasonOption,
     RolloutArgument,
     actor_or_login,
+    duration,
     failures,
     opened,
     settings_of,
@@ -78,14 +79,8 @@ def extend(
     database: DatabaseOption = None,
 ) -> None:
     """Make a maintenance window longer; it is announced."""
-    from rollout.core.errors import Problem, Refused  # noqa: PLC0415 - lazy
-    from rollout.core.quantities import parse_duration  # noqa: PLC0415 - lazy
-
     with failures():
-        try:
-            parse_duration(by)
-        except ValueError as error:  # pydantic's own error is one
-            raise Refused(f"--by {by}: {error}", (Problem("not a duration", remedy="for example 30m or 1h30m"),)) from None
+        duration("--by", by)
     _record(rollout, "extend", reason, actor, config, database, (("by", by),))
 
 

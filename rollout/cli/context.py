@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -86,7 +87,12 @@ def prepared_database(settings: Settings, database: str | None, *, upgrade: bool
 
 @contextmanager
 def opened(config: Path | None, database: str | None, *, outside: bool = False) -> Iterator[Parts]:
-    """Open the store (and with `outside` clusters, backends and channels) for one command; failures become exit codes."""
+    """Open the store (and with `outside` clusters, backends and channels) for one command; failures become exit codes.
+
+    Without a configuration nobody here knows which clusters, backends and channels there are: the daemon's preflight does.
+    """
+    from dataclasses import replace  # noqa: PLC0415 - lazy
+
     from rollout import logs  # noqa: PLC0415 - lazy
     from rollout.wiring import open_parts  # noqa: PLC0415 - lazy
 
@@ -95,7 +101,20 @@ def opened(config: Path | None, database: str | None, *, outside: bool = False) 
         settings = settings_of(config)
         url = prepared_database(settings, database, upgrade=True)
         with open_parts(settings, database=url, outside=outside) as parts:
+            if config is None:
+                parts.desk = replace(parts.desk, known_clusters=None, known_backends=None, known_channels=None)
             yield parts
+
+
+def duration(option: str, text: str) -> timedelta:
+    """Read an option's duration. Raises Refused."""
+    from rollout.core.errors import Problem, Refused  # noqa: PLC0415 - lazy
+    from rollout.core.quantities import parse_duration  # noqa: PLC0415 - lazy
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:  # pydantic's own error is one
+        raise Refused(f"{option} {text}: {error}", (Problem("not a duration", remedy="for example 30m or 1h30m"),)) from None
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rollout.cli.context import ConfigOption, DatabaseOption, Output, OutputOption, emit, failures, opened, settings_of
+from rollout.cli.context import ConfigOption, DatabaseOption, Output, OutputOption, duration, emit, failures, opened, settings_of
 
 app = typer.Typer(help="The database: upgrade or check its schema, prune old rollouts.", no_args_is_help=True)
 
@@ -43,10 +43,8 @@ def prune(
     database: DatabaseOption = None,
 ) -> None:
     """Delete rollouts that ended long ago, with their history and evidence. Active ones are never touched."""
-    from rollout.core.quantities import parse_duration  # noqa: PLC0415 - lazy
-
     with opened(config, database) as parts:
-        span = parse_duration(keep) if keep else parts.settings.retention.keep
+        span = duration("--keep", keep) if keep else parts.settings.retention.keep
         deleted = parts.store.prune(parts.clock.now() - span)
         if output is Output.JSON:
             emit(deleted)

@@ -29,7 +29,7 @@ def decide(scene: Scene, state: State, found: Findings, waits: tuple[Wait, ...])
         if late:
             return _refuse(scene, state, (Line("preflight", "refused", f"the checks could not be answered: {why}"),))
         return Move(state, why, tasks=(task,), wake_in=RETRY)
-    lines = (*result.lines, *_share(scene))
+    lines = (*_policy(scene), *result.lines, *_share(scene))
     if any(line.level == "refused" for line in lines):
         return _refuse(scene, state, tuple(line for line in lines if line.level == "refused"))
     if waits:
@@ -41,6 +41,11 @@ def _why_not_yet(scene: Scene, result: TaskResult | None) -> str:
     if scene.view is None:
         return "the cluster cannot be seen yet"
     return result.why if result is not None else "the checks are running"
+
+
+def _policy(scene: Scene) -> tuple[Line, ...]:
+    """Refuse what the daemon's own policy does not allow: whoever submitted the plan may have known another one."""
+    return tuple(Line("policy", "refused", str(problem)) for problem in scene.policy.check(scene.execution.plan))
 
 
 def _share(scene: Scene) -> tuple[Line, ...]:
