@@ -48,6 +48,12 @@ RULES = {
     HoldKind.WARMING: HoldRule(credits=False, after=30 * _M),
     HoldKind.OVERDUE: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
     HoldKind.OBSERVED_FAILING: HoldRule(credits=False, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
+    HoldKind.ACKNOWLEDGEMENT: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
+    HoldKind.UNANNOUNCED: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
+    HoldKind.GATE: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
+    HoldKind.WORK: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
+    HoldKind.DECISION: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
+    HoldKind.STUCK: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
 }
 _DEADLINE_RUNS = frozenset(
     {HoldKind.OVERDUE, HoldKind.NOT_READY, HoldKind.APPROVAL, HoldKind.EVIDENCE, HoldKind.IDLE, HoldKind.WARMING}

@@ -53,7 +53,8 @@ def decide(question: Question, state: State, seen: Observation, commands: Sequen
     kept = replace(_keep_time(scene, state), looked_at=now)
     kept, findings = procedure.absorb(scene, kept)
     ruling = rule(scene, kept, commands)
-    move = procedure.ladder(scene, ruling.state, findings, ruling.stop)
+    obeyed = procedure.obey(ruling.state, ruling.pending)
+    move = procedure.ladder(scene, obeyed, findings, ruling.stop)
     move = holds.settle(scene, move)
     return _assemble(scene, state, kept, ruling, move, consumed)
 
@@ -123,6 +124,8 @@ def _materially(before: State, after: State) -> bool:
     """Say whether more has changed than what credited time and used windows change at every look."""
     return (
         type(before.step) is not type(after.step)
+        or before.offline != after.offline
+        or (after.offline is not None and before.step != after.step)
         or before.paused != after.paused
         or before.approval != after.approval
         or {hold.kind for hold in before.holds} != {hold.kind for hold in after.holds}

@@ -65,3 +65,5 @@ class Observation:
     answers: tuple[Answer, ...] = ()
     tasks: Mapping[str, TaskResult] = field(default_factory=dict)
     leased: bool = True
+    others: tuple[TargetView | Unreachable, ...] = ()
+    """What the cluster shows of an offline plan's further targets, in the plan's order."""

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from rollout.core.evidence_state import SignalState
 from rollout.core.history import Evidence, Outcome
-from rollout.core.state_offline import OfflineStep
+from rollout.core.state_offline import OfflineMemory, OfflineStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,8 @@ class Soaking:
     credited_at_size: timedelta = timedelta()
     confirmed: bool = False
     """The cluster has shown `size` as `spec.replicas`; another number from now on is somebody else's hand."""
+    sized_at: datetime | None = None
+    """When `size` was chosen, while its last pod is awaited: it must be ready within the plan's startDeadline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,12 @@ class HoldKind(StrEnum):
     WARMING = "warming-up"
     OVERDUE = "overdue"
     OBSERVED_FAILING = "observed-failing"
+    ACKNOWLEDGEMENT = "acknowledgement"
+    UNANNOUNCED = "unannounced"
+    GATE = "gate"
+    WORK = "work"
+    DECISION = "decision"
+    STUCK = "stuck"
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,3 +243,5 @@ class State:
     stable_image: str = ""
     """What the stable ran when the canary was started; another image from then on is somebody else's hand."""
     summarised_at: datetime | None = None
+    offline: OfflineMemory | None = None
+    """What an offline rollout keeps across its steps; None for a canary."""

@@ -1,13 +1,214 @@
-"""The steps of the offline procedure, as stored."""
+"""The steps of the offline procedure and what it keeps from one to the next, as stored.
+
+Fields are never renamed or reordered; a new one has a default. Everything in here is text, numbers, times and tuples of them.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from rollout.core.history import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class TargetBefore:
+    """One target as it was found just before the first write to it. `target` is its key."""
+
+    target: str
+    image: str
+    replicas: int
+    new_image: str
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """The verified artifact: `id` finds it again, `size` is bytes, `sha256` lower-case hexadecimal."""
+
+    id: str
+    size: int
+    sha256: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """One test's last word. `round`: `new` for the new version, `old` after the way back."""
+
+    name: str
+    critical: bool
+    passed: bool
+    why: str
+    round: str = "new"
+
+
+class Wish(StrEnum):
+    """What a person asked for that a step has to answer. Stored: never rename."""
+
+    CANCEL = "cancel"
+    ROLLBACK = "rollback"
+    OPEN = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A wish with who and why."""
+
+    wish: Wish
+    actor: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineMemory:
+    """What an offline rollout keeps across its steps.
+
+    `saved_gate`: what stood on the gate before the first write, as `SavedGate.to_json` writes it; empty: nothing was written.
+    `touched`: the database may be newer than the backup from here on. `disturbed`: somebody started writers again while they
+    had to be stopped, so the way back may lose data. `guard_told`: the last key of the guard's looks that was told.
+    """
+
+    announced: tuple[timedelta, ...] = ()
+    impact: tuple[str, ...] = ()
+    acknowledged: str = ""
+    extended: timedelta = timedelta()
+    extended_told: timedelta = timedelta()
+    rehearsed_at: datetime | None = None
+    unannounced_accepted: str = ""
+    saved_gate: str = ""
+    closed_at: datetime | None = None
+    gate_proven: bool = False
+    before: tuple[TargetBefore, ...] = ()
+    stopped_at: datetime | None = None
+    backup: Backup | None = None
+    touched: bool = False
+    disturbed: str = ""
+    tests: tuple[Tested, ...] = ()
+    asked: Asked | None = None
+    guard_told: str = ""
+    migrations: int = 0
+    """How many migration Jobs were asked for: every one of them must be at rest before a restore."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assessing:
-    """Who will be hurt: the report is being made."""
+    """Who will be hurt: the checks are made and the report is written. Nothing is changed."""
 
 
-OfflineStep = Assessing
+@dataclass(frozen=True, slots=True)
+class Announcing:
+    """The rollout is announced at its offsets until the window begins. Nothing is changed."""
+
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ClosingGate:
+    """The gate is saved, closed, and proven to be closed."""
+
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """Hooks in order, then the targets go to 0 until no pod and no foreign session is left. `hook`: the next one's index."""
+
+    since: datetime
+    hook: int = 0
+    attempt: int = 1
+    sessions: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class BackingUp:
+    """The backup Job runs. `attempt` is in its name."""
+
+    since: datetime
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Migrating:
+    """The migration Job runs."""
+
+    since: datetime
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrading:
+    """The targets get their new images and replicas, in order. `index`: the target that is under way."""
+
+    since: datetime
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Testing:
+    """The tests run, in order. `course` counts how often they were started from the beginning."""
+
+    since: datetime
+    index: int = 0
+    attempt: int = 1
+    course: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Deciding:
+    """Something critical failed behind the closed gate. `origin`: the step to which `approve` goes back for another attempt."""
+
+    since: datetime
+    problem: str
+    origin: str
+    attempt: int = 1
+
+
+class BackStage(StrEnum):
+    """The stages of the way back, in their order. Stored: never rename."""
+
+    HALT = "halt"
+    RESTORE = "restore"
+    START = "start"
+    TEST = "test"
+
+
+@dataclass(frozen=True, slots=True)
+class RollingBack:
+    """The way back behind the closed gate. `stuck`: what a person must put right first; empty while it goes on."""
+
+    since: datetime
+    why: str
+    kind: str
+    ends_as: Outcome
+    actor: str = "rollout"
+    stage: BackStage = BackStage.HALT
+    attempt: int = 1
+    index: int = 0
+    course: int = 1
+    stuck: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OpeningGate:
+    """What was saved of the gate is put back and proven. `ends_as`, `why`: how the rollout will end."""
+
+    since: datetime
+    ends_as: Outcome
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class WatchingOpen:
+    """The gate is as it was found; pods and gate are watched. The database is never restored from here."""
+
+    since: datetime
+    ends_as: Outcome
+    why: str
+    credited: timedelta = field(default_factory=timedelta)
+
+
+OfflineStep = (
+    Assessing | Announcing | ClosingGate | Stopping | BackingUp | Migrating | Upgrading | Testing | Deciding | RollingBack
+    | OpeningGate | WatchingOpen
+)  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import structlog
 
+from rollout.core.cohorts import TargetView
 from rollout.core.commands import Command
 from rollout.core.decision import Decision, Execution, Timing, step_name
 from rollout.core.effects import PatchDeployment, PostEvent
@@ -23,6 +24,7 @@ from rollout.core.observation import Observation
 from rollout.core.policy import Policy
 from rollout.core.signals import Unreachable
 from rollout.core.state import Retreating, State
+from rollout.core.target import Target
 from rollout.engine import events
 from rollout.engine.act import Hands
 from rollout.engine.active import Active
@@ -236,7 +238,12 @@ class Engine:
             self.board.take_answers(execution.id),
             self.board.results(execution.id),
             self.lease.certain(),
+            tuple(self._view(target) for target in execution.plan.targets[1:]),
         )
+
+    def _view(self, target: Target) -> TargetView | Unreachable:
+        cluster = self.hands.cluster(target.cluster)
+        return cluster.view(target) if cluster is not None else Unreachable(f"no cluster {target.cluster!r} is configured")
 
     # -- backward: act, then commit ----------------------------------------------------------------------------------
 

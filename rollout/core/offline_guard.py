@@ -1,0 +1,88 @@
+"""The guard of a closed gate: it is read again and again in the whole window, closed again where somebody opened it, and told.
+
+It needs nothing but memory: with the database away the gate is guarded all the same, and history gets the rows afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from rollout.core.decision import Move, Scene, Tell, Wait
+from rollout.core.history import NoticeKind
+from rollout.core.observation import TaskResult
+from rollout.core.offline_facts import memory_of, remember, repeated
+from rollout.core.state import HoldKind, State
+from rollout.core.state_offline import (
+    BackingUp,
+    ClosingGate,
+    Deciding,
+    Migrating,
+    RollingBack,
+    Stopping,
+    Testing,
+    Upgrading,
+)
+
+EVERY = timedelta(seconds=30)
+UNSEEN = timedelta(minutes=3)
+QUIET = timedelta(minutes=10)
+"""A gate that is opened again and again owes one notice in this time; history has every time."""
+NAME = "guard"
+GUARDED = (ClosingGate, Stopping, BackingUp, Migrating, Upgrading, Testing, Deciding, RollingBack)
+
+
+def is_guarded(state: State) -> bool:
+    """Say whether the gate has to be closed now."""
+    return isinstance(state.step, GUARDED) and memory_of(state).closed_at is not None
+
+
+def guarded(scene: Scene, before: State, move: Move) -> Move:
+    """Add the next look at the gate, and what the looks before have brought."""
+    if not is_guarded(before) or not is_guarded(move.state):
+        return move
+    task = repeated(scene, "gate-guard", EVERY, name=NAME)
+    state, tells = _told(scene, move.state)
+    wake = EVERY if move.wake_in is None else min(EVERY, move.wake_in)
+    holds = (*move.holds, *_unseen(scene, state))
+    return replace(move, state=state, tasks=(*move.tasks, task), tells=(*move.tells, *tells), holds=holds, wake_in=wake)
+
+
+def _results(scene: Scene) -> list[TaskResult]:
+    return sorted((r for key, r in scene.seen.tasks.items() if key.rpartition("-")[0] == NAME), key=lambda r: r.key)
+
+
+def _told(scene: Scene, state: State) -> tuple[State, tuple[Tell, ...]]:
+    last = memory_of(state).guard_told
+    found = [r for r in _results(scene) if r.key > last and r.state == "done" and not r.ok]
+    if not found:
+        return state, ()
+    told = dict(state.told)
+    quiet = NAME in told and scene.now - told[NAME] < QUIET
+    tells = tuple(
+        Tell(
+            "gate-guard",
+            result.why,
+            notice=NoticeKind.GATE if index == 0 and not quiet else None,
+            title=f"{scene.execution.target}: the closed gate was not closed",
+            next_action="Find out who writes it (an ingress controller, a sync, a person), and keep them away until the end.",
+            post_on=scene.execution.target.stable,
+            warning=True,
+        )
+        for index, result in enumerate(found)
+    )
+    if not quiet:
+        told[NAME] = scene.now
+        state = replace(state, told=tuple(sorted(told.items())))
+    return remember(state, guard_told=found[-1].key), tells
+
+
+def _unseen(scene: Scene, state: State) -> tuple[Wait, ...]:
+    closed = memory_of(state).closed_at
+    seen = max((r.at for r in _results(scene) if r.state == "done"), default=closed)
+    if seen is None or closed is None or scene.now - max(seen, closed) < UNSEEN or state.looked_at is None:
+        return ()
+    if scene.gap != scene.elapsed:
+        return ()
+    why = "the closed gate cannot be looked at: the gateway's Admin API does not answer"
+    return (Wait(HoldKind.GATE, why, "It is tried again every half minute; look at the gateway."),)

@@ -1,0 +1,144 @@
+"""What people ask of an offline rollout, and what each step can answer: cancel, abort, rollback, open, extend, acknowledge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from rollout.core.commands import Command, Verb
+from rollout.core.decision import Move, Scene, Tell, Wait
+from rollout.core.history import NoticeKind, Outcome
+from rollout.core.offline_facts import memory_of, remember, window_end
+from rollout.core.offline_wishes_end import ended_untouched
+from rollout.core.quantities import format_duration, parse_duration
+from rollout.core.signals import Unreachable
+from rollout.core.state import Ended, HoldKind, Reason, State
+from rollout.core.state_offline import (
+    Announcing,
+    Asked,
+    Assessing,
+    BackStage,
+    Deciding,
+    OpeningGate,
+    RollingBack,
+    WatchingOpen,
+    Wish,
+)
+from rollout.core.steps import offline_open, offline_retreat
+from rollout.core.wording import moment
+
+WISHES = {Verb.CANCEL: Wish.CANCEL, Verb.ROLLBACK: Wish.ROLLBACK, Verb.OPEN: Wish.OPEN}
+
+
+def take(state: State, commands: Sequence[Command]) -> State:
+    """Remember what was asked; the step answers in the same decision."""
+    for command in commands:
+        if command.verb is Verb.ACKNOWLEDGE:
+            state = remember(state, acknowledged=command.actor)
+        elif command.verb is Verb.EXTEND:
+            state = remember(state, extended=memory_of(state).extended + _by(command))
+        elif command.verb in WISHES:
+            state = remember(state, asked=Asked(WISHES[command.verb], command.actor, command.reason))
+    return state
+
+
+def _by(command: Command) -> timedelta:
+    """Read `by`; what cannot be read adds nothing (the command line has refused it already)."""
+    try:
+        return parse_duration(command.argument("by"))
+    except Exception:  # noqa: BLE001 - pydantic's own error type; a wrong word in a row must not stop the rollout
+        return timedelta()
+
+
+def waits(scene: Scene, state: State) -> tuple[Wait, ...]:
+    """List what keeps an offline rollout from going forward, whatever its step."""
+    return tuple(_waits(scene, state))
+
+
+def _waits(scene: Scene, state: State) -> Iterator[Wait]:
+    if state.paused is not None:
+        because = f": {state.paused.reason}" if state.paused.reason else ""
+        why = f"paused by {state.paused.actor}{because}"
+        yield Wait(HoldKind.PAUSED, why, "`rollout resume` goes on; a closed gate is guarded all the same, and the window runs.")
+    for view in (scene.seen.view, *scene.seen.others):
+        if isinstance(view, Unreachable):
+            yield Wait(HoldKind.CLUSTER_UNSEEN, f"the cluster cannot be seen: {view.why}")
+            break
+        if view.stable is None:
+            yield Wait(HoldKind.CLUSTER_UNSEEN, f"there is no Deployment {view.target}")
+            break
+
+
+def answered(scene: Scene, state: State, stop: Reason | None) -> Move | None:
+    """Answer a wish (or an abort); None where nobody asked for anything."""
+    asked = memory_of(state).asked
+    if stop is None and asked is None:
+        return None
+    state = remember(state, asked=None)
+    match state.step:
+        case Assessing() | Announcing():
+            return _before(scene, state, stop, asked)
+        case OpeningGate() | WatchingOpen():
+            why = (
+                "the gate is being opened or open already: from here the database is never restored; start a hotfix with --follows"
+            )
+            return _not(scene, state, why)
+        case RollingBack():
+            return _going_back(scene, state, state.step, stop, asked)
+        case _:
+            return _closed(scene, state, stop, asked)
+
+
+def _before(scene: Scene, state: State, stop: Reason | None, asked: Asked | None) -> Move:
+    if stop is not None:
+        return ended_untouched(scene, state, stop.ends_as, stop.why, stop.actor)
+    assert asked is not None  # noqa: S101 - checked by the caller
+    if asked.wish is Wish.OPEN:
+        return _not(scene, state, "the gate has not been closed")
+    because = f": {asked.reason}" if asked.reason else ""
+    return ended_untouched(scene, state, Outcome.CANCELLED, f"{asked.actor} cancelled it{because}", asked.actor)
+
+
+def _not(scene: Scene, state: State, why: str) -> Move:
+    item = Tell("not-possible", why, notice=NoticeKind.HELD, title=f"{scene.execution.target}: not done as asked")
+    return Move(state, why, tells=(item,), wake_in=timedelta())
+
+
+def _going_back(scene: Scene, state: State, step: RollingBack, stop: Reason | None, asked: Asked | None) -> Move:
+    if not step.stuck:
+        return _not(scene, state, f"it is on its way back already ({step.stage.value})")
+    if stop is not None:
+        return offline_retreat.left_closed(scene, state, step, stop)
+    if asked is not None and asked.wish is Wish.OPEN:
+        if step.stage is BackStage.TEST:
+            why = f"{asked.actor} opens it although the old version's tests fail: {step.stuck}"
+            return offline_open.begin(scene, state, step.ends_as, f"{step.why}; {why}", why, asked.actor)
+        return _not(scene, state, f"a half restored service is never opened: {step.stuck}")
+    return offline_retreat.again(scene, state, step, asked.actor if asked is not None else "rollout")
+
+
+def _closed(scene: Scene, state: State, stop: Reason | None, asked: Asked | None) -> Move:
+    failed = isinstance(state.step, Deciding)
+    if stop is not None:
+        return offline_retreat.begin(scene, state, stop.why, stop.kind, Outcome.FAILED if failed else stop.ends_as, stop.actor)
+    assert asked is not None  # noqa: S101 - checked by the caller
+    because = f": {asked.reason}" if asked.reason else ""
+    if asked.wish is Wish.OPEN:
+        if isinstance(state.step, Deciding) and state.step.origin == "tests":
+            why = f"{asked.actor} opens it although {state.step.problem}{because}"
+            return offline_open.begin(scene, state, Outcome.SUCCEEDED, why, why, asked.actor)
+        return _not(scene, state, "a half upgraded service is never opened; `rollout rollback` goes back")
+    ends = Outcome.FAILED if failed else Outcome.ABORTED
+    return offline_retreat.begin(scene, state, f"{asked.actor} asked for the way back{because}", "rollback", ends, asked.actor)
+
+
+def extension_told(scene: Scene, move: Move) -> Move:
+    """Announce that the window was made longer, once for each time."""
+    memory = memory_of(move.state)
+    if memory.extended == memory.extended_told or isinstance(move.state.step, Ended):
+        return move
+    more = format_duration(memory.extended - memory.extended_told)
+    why = f"the window is {more} longer, until {moment(window_end(scene, move.state))}"
+    item = Tell("extended", why, notice=NoticeKind.ANNOUNCEMENT, title=f"{scene.execution.target}: {why}")
+    return replace(move, state=remember(move.state, extended_told=memory.extended), tells=(*move.tells, item))

@@ -1,0 +1,61 @@
+"""A Job as a step sees it: asked for by name, looked at until it has ended, told when it cannot even start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from rollout.core.decision import Scene, Wait
+from rollout.core.observation import Task, TaskResult
+from rollout.core.state import HoldKind
+
+GRACE = timedelta(minutes=1)
+"""A Job is ended by the cluster at its deadline; this much later nothing is waited for any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobStanding:
+    """Where a Job stands. `result` only when it has ended; `late`: it should have."""
+
+    task: Task
+    result: TaskResult | None
+    holds: tuple[Wait, ...]
+    late: bool
+    why: str
+
+
+def job_task(name: str, attempt: int) -> Task:
+    """Word one attempt of one of the plan's Jobs; the key is in the Job's name, so that asking twice makes one Job."""
+    return Task(f"job-{name}-{attempt}", "job", (("attempt", str(attempt)), ("job", name)))
+
+
+def halt_task(name: str, attempt: int) -> Task:
+    """Word the end of one attempt: the Job is suspended, or made suspended, so that it can no longer begin either."""
+    return Task(f"halt-{name}-{attempt}", "job-halt", (("attempt", str(attempt)), ("job", name)))
+
+
+def standing(scene: Scene, name: str, attempt: int, since: datetime, deadline: timedelta) -> JobStanding:
+    """Look at one attempt."""
+    task = job_task(name, attempt)
+    found = scene.seen.tasks.get(task.key)
+    if found is not None and found.state == "done":
+        return JobStanding(task, found, (), late=False, why=found.why)
+    holds: tuple[Wait, ...] = ()
+    if found is not None and found.facts.get("trouble"):
+        why = f"the {name} Job cannot start: {found.facts['trouble']}"
+        holds = (Wait(HoldKind.WORK, why, "It is waited for until its deadline; mend it, or go back."),)
+    late = scene.now - since >= deadline + GRACE
+    return JobStanding(task, None, holds, late, found.why if found is not None else f"the {name} Job is asked for")
+
+
+def halted(scene: Scene, name: str, attempts: int) -> tuple[bool, tuple[Task, ...], str]:
+    """Say whether every attempt up to this one is at rest for good, with what is still to be asked."""
+    left: list[Task] = []
+    why = ""
+    for attempt in range(1, attempts + 1):
+        task = halt_task(name, attempt)
+        found = scene.seen.tasks.get(task.key)
+        if found is None or found.state != "done" or not found.ok:
+            left.append(task)
+            why = found.why if found is not None else f"the {name} Job of attempt {attempt} is brought to rest"
+    return not left, tuple(left), why

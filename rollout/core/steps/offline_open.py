@@ -1,0 +1,82 @@
+"""What was saved of the gate is put back exactly, and proven from outside. From here the database is never restored."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from rollout.core.decision import Move, Scene, Tell, Wait, enter
+from rollout.core.history import NoticeKind, Outcome
+from rollout.core.offline_facts import memory_of, newest, repeated, trouble, words
+from rollout.core.state import Ended, HoldKind, State
+from rollout.core.state_offline import OpeningGate, WatchingOpen
+from rollout.core.steps import offline_course
+from rollout.core.wording import span
+
+EVERY = timedelta(seconds=10)
+PATIENCE = timedelta(minutes=2)
+
+
+def begin(scene: Scene, state: State, ends_as: Outcome, outcome_why: str, why: str, actor: str = "rollout") -> Move:
+    """Decide to open; the write follows when that is in the database."""
+    item = Tell("opening", f"{why}; the gate is opened", actor=actor, post_on=scene.execution.target.stable)
+    state = enter(state, OpeningGate(scene.now, ends_as, outcome_why), scene.now, None)
+    return Move(state, item.why, tells=(item,), wake_in=timedelta())
+
+
+def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
+    """Write until it is as it was, then look from outside; a gate that does not open is somebody's business at once."""
+    step = state.step
+    assert isinstance(step, OpeningGate)  # noqa: S101 - chosen by type
+    if waits and state.paused is not None:
+        return Move(state, f"the gate stays closed: {waits[0].why}")
+    written = newest(scene, "open", step.since)
+    long = scene.now - step.since
+    if written is None or not written.ok:
+        task = repeated(scene, "gate-open", EVERY, name="open")
+        why = trouble(scene, "open", step.since)
+        return Move(state, why or "the gate is being opened", tasks=(task,), holds=_hold(long, why or "no answer"), wake_in=EVERY)
+    proof = newest(scene, "opened", written.at)
+    proven = proof.facts.get("proven", "") if proof is not None else ""
+    accepted = state.approval is not None or (proven == "unproven" and long >= PATIENCE)
+    if proof is not None and (proven == "yes" or accepted or (proven == "unproven" and not proof.lines)):
+        return _opened(scene, state, step, proven, proof.why)
+    task = repeated(scene, "gate-verify", EVERY, (("wanted", "open"),), name="opened")
+    why = "; ".join(words(proof.lines, "failed")) or proof.why if proof is not None else ""
+    hold = _hold(long, why) if proven == "no" else ()
+    return Move(state, why or "the open gate is looked at from outside", tasks=(task,), holds=hold, wake_in=EVERY)
+
+
+def _hold(long: timedelta, why: str) -> tuple[Wait, ...]:
+    if long < PATIENCE:
+        return ()
+    words_ = f"the gate is not proven open after {span(long)}: {why}"
+    return (
+        Wait(HoldKind.GATE, words_, "It is tried again without end; look at the gateway. `rollout approve` accepts what is seen."),
+    )
+
+
+def _opened(scene: Scene, state: State, step: OpeningGate, proven: str, why: str) -> Move:
+    good = step.ends_as is Outcome.SUCCEEDED
+    what = f"runs {scene.execution.image}" if good else "is back at the version before"
+    item = Tell(
+        "gate-opened",
+        f"the gate is as it was found: {why}",
+        notice=NoticeKind.ANNOUNCEMENT,
+        title=f"{scene.execution.target}: open again, it {what}",
+        lines=(step.why, *offline_course.minor(state)),
+        facts=(("proven", proven), ("closed_seconds", _closed(scene, state))),
+        post_on=scene.execution.target.stable,
+    )
+    if not good:
+        ended = Ended(step.ends_as, step.why, scene.now)
+        over = Tell(step.ends_as.value, f"{step.why}; the version before serves again", notice=NoticeKind.STEPPED_BACK,
+                    title=f"{scene.execution.target}: {step.ends_as.value}, gone back",
+                    next_action=f"Mend it, then `rollout retry {scene.execution.id}` with a new window.")  # fmt: skip
+        return Move(enter(state, ended, scene.now, None), item.why, tells=(item, over))
+    state = enter(state, WatchingOpen(scene.now, step.ends_as, step.why), scene.now, None)
+    return Move(state, item.why, tells=(item,), wake_in=timedelta())
+
+
+def _closed(scene: Scene, state: State) -> str:
+    closed = memory_of(state).closed_at
+    return str(round((scene.now - closed).total_seconds())) if closed is not None else "0"

@@ -1,0 +1,196 @@
+"""The way back behind the closed gate: to 0, the database restored, the old image, replicas back, the same tests, open.
+
+Each stage is committed before it is acted upon: with the gate closed nothing is urgent, and a restore must never be made twice by
+two daemons. What cannot be done leaves the gate closed, loudly, until a person says how to go on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from rollout.core.actions_offline import fence_target, return_target
+from rollout.core.cohorts import TargetView
+from rollout.core.decision import Move, Scene, Tell, Wait, enter
+from rollout.core.history import NoticeKind, Outcome
+from rollout.core.offline_facts import POLL, before, fenced, memory_of, plan_in, runs, stable_of, views, writers
+from rollout.core.offline_wishes_end import ended_untouched
+from rollout.core.state import Ended, HoldKind, Reason, State
+from rollout.core.state_offline import BackStage, RollingBack
+from rollout.core.steps import offline_course, offline_open, offline_ways
+from rollout.core.steps.offline_jobs import halted, standing
+from rollout.core.wording import span
+
+
+def begin(scene: Scene, state: State, why: str, kind: str, ends_as: Outcome, actor: str = "rollout") -> Move:
+    """Start the way back; where only the gate was written, only the gate goes back."""
+    memory = memory_of(state)
+    if not memory.saved_gate:
+        return ended_untouched(scene, state, ends_as, why, actor)
+    restore = offline_ways.must_restore(plan_in(scene.execution), state)
+    what = "the database is restored, the old version started and tested" if restore else "the old version is started and tested"
+    words = what if memory.before else "the gate is opened again"
+    item = Tell(
+        "stepping-back",
+        f"{why}; {words}",
+        notice=NoticeKind.STEPPING_BACK,
+        title=f"{scene.execution.target}: going back",
+        actor=actor,
+        facts=(("reason", kind), ("ends_as", ends_as.value), ("restore", str(restore).lower())),
+        next_action="The gate stays closed until the old version has passed the tests.",
+        post_on=scene.execution.target.stable,
+        warning=True,
+    )
+    state = replace(state, approval=None, paused=None)
+    if not memory.before:
+        move = offline_open.begin(scene, state, ends_as, why, words, actor)
+        return replace(move, tells=(item, *move.tells))
+    state = enter(state, RollingBack(scene.now, why, kind, ends_as, actor), scene.now, None)
+    return Move(state, item.why, tells=(item,), wake_in=timedelta())
+
+
+def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
+    """Do the next stage; a pause does not hold it, an unseen cluster does."""
+    del waits
+    step, seen = state.step, views(scene)
+    assert isinstance(step, RollingBack)  # noqa: S101 - chosen by type
+    if step.stuck:
+        if state.approval is not None:
+            return again(scene, state, step, state.approval.actor)
+        ways = "`rollout rollback` tries it again, `rollout abort` ends the rollout with the gate closed"
+        opens = ", `rollout open` opens it as it is" if step.stage is BackStage.TEST else ""
+        wait = Wait(HoldKind.STUCK, f"the way back is stuck, the gate stays closed: {step.stuck}", f"Put it right; {ways}{opens}.")
+        return Move(state, wait.why, holds=(wait,))
+    if seen is None:
+        return Move(state, "the way back waits: the targets cannot be seen", wake_in=POLL)
+    match step.stage:
+        case BackStage.HALT:
+            return _halt(scene, state, step, seen)
+        case BackStage.RESTORE:
+            return _restore(scene, state, step, seen)
+        case BackStage.START:
+            return _start(scene, state, step, seen)
+        case BackStage.TEST:
+            return _test(scene, state, step)
+
+
+def _next(scene: Scene, state: State, step: RollingBack, stage: BackStage, why: str) -> Move:
+    state = enter(state, replace(step, stage=stage, attempt=1, index=0, since=scene.now), scene.now, None)
+    return Move(state, why, tells=(offline_ways.done(scene, f"back-{step.stage.value}", why),), wake_in=timedelta())
+
+
+def _stuck(scene: Scene, state: State, step: RollingBack, why: str) -> Move:
+    item = Tell("stuck", f"the way back is stuck in {step.stage.value}, the gate stays closed: {why}",
+                post_on=scene.execution.target.stable, warning=True)  # fmt: skip
+    return Move(replace(state, step=replace(step, stuck=why)), item.why, tells=(item,), wake_in=timedelta())
+
+
+def again(scene: Scene, state: State, step: RollingBack, actor: str) -> Move:
+    """Try the stuck stage again, as a person asked."""
+    why = f"{actor} lets the way back go on: {step.stage.value} again"
+    course = step.course + 1 if step.stage is BackStage.TEST else step.course
+    attempt = step.attempt + 1 if step.stage is BackStage.RESTORE else 1
+    fresh = replace(step, stuck="", attempt=attempt, index=0, course=course, since=scene.now)
+    return Move(replace(state, step=fresh, approval=None), why, tells=(Tell("again", why, actor=actor),), wake_in=timedelta())
+
+
+def _downs(scene: Scene, state: State, seen: tuple[TargetView, ...]) -> bool:
+    """Say whether no pod may run before the next stage: a database is put back, or new and old code must not meet."""
+    plan = plan_in(scene.execution)
+    if not plan.spec.stop:
+        return False
+    new = any(stable_of(view).images.get(view.target.container) == plan.image_of(view.target) for view in seen)
+    return offline_ways.must_restore(plan, state) or new
+
+
+def _halt(scene: Scene, state: State, step: RollingBack, seen: tuple[TargetView, ...]) -> Move:
+    down = _downs(scene, state, seen)
+    patches = tuple(
+        fence_target(scene.execution, view, down=down)
+        for view in seen
+        if not fenced(scene, view) or (down and stable_of(view).replicas)
+    )
+    quiet, halts, why = halted(scene, "migrate", memory_of(state).migrations)
+    if patches or not quiet:
+        return Move(state, patches[0].why if patches else why, forward=patches, tasks=halts, wake_in=POLL)
+    left = writers(seen) if down else ""
+    if left:
+        return Move(state, f"way back: {left}", wake_in=timedelta(seconds=2))
+    if offline_ways.must_restore(plan_in(scene.execution), state):
+        return _next(scene, state, step, BackStage.RESTORE, "everything is at 0; the database is restored")
+    return _next(scene, state, step, BackStage.START, "the database was not touched; the old version is started")
+
+
+def _restore(scene: Scene, state: State, step: RollingBack, seen: tuple[TargetView, ...]) -> Move:
+    plan, memory = plan_in(scene.execution), memory_of(state)
+    assert plan.spec.restore is not None  # noqa: S101 - must_restore has looked
+    if memory.backup is None:
+        return _stuck(scene, state, step, "there is no verified backup to restore")
+    left = writers(seen)
+    if left:
+        patches = tuple(fence_target(scene.execution, view, down=True) for view in seen if stable_of(view).replicas)
+        return Move(state, f"way back: {left}", forward=patches, wake_in=timedelta(seconds=2))
+    quiet, halts, why = halted(scene, "restore", step.attempt - 1)
+    if not quiet:
+        return Move(state, why, tasks=halts, wake_in=POLL)
+    job = standing(scene, "restore", step.attempt, step.since, plan.spec.restore.deadline)
+    if job.result is None:
+        if job.late:
+            return _stuck(scene, state, step, f"the restore is not done in time: {job.why}")
+        return Move(state, job.why, tasks=(job.task,), holds=job.holds, wake_in=POLL)
+    if not job.result.ok:
+        return _stuck(scene, state, step, f"the restore failed: {job.result.why}")
+    return _next(scene, state, step, BackStage.START, f"backup {memory.backup.id} is restored: {job.result.why}")
+
+
+def _start(scene: Scene, state: State, step: RollingBack, seen: tuple[TargetView, ...]) -> Move:
+    view = seen[len(seen) - 1 - step.index]
+    found = before(state, view)
+    if found is None:
+        return _stuck(scene, state, step, f"nobody knows how {view.target} was before")
+    plan, stable = plan_in(scene.execution), stable_of(view)
+    replicas = found.replicas if plan.spec.stop else stable.replicas
+    if stable.images.get(view.target.container) != found.image or stable.replicas != replicas:
+        patch = return_target(scene.execution, view, found.image, replicas)
+        return Move(state, patch.why, forward=(patch,), wake_in=POLL)
+    lacks = runs(view, found.image, replicas)
+    if lacks:
+        late = scene.now - step.since >= plan.spec.start_deadline
+        why = f"the old version is not up after {span(scene.now - step.since)}: {lacks}"
+        wait = Wait(HoldKind.STUCK, why, "It is waited for with the gate closed; look at the pods.")
+        return Move(state, f"way back: {lacks}", holds=(wait,) if late else (), wake_in=POLL)
+    if step.index + 1 < len(seen):
+        state = replace(state, step=replace(step, index=step.index + 1, since=scene.now))
+        item = offline_ways.done(scene, "back-start", f"{view.target} runs {found.image} again")
+        return Move(state, item.why, tells=(item,), wake_in=timedelta())
+    return _next(scene, state, step, BackStage.TEST, f"the old version runs again: {found.image} on {replicas} pod(s)")
+
+
+def _test(scene: Scene, state: State, step: RollingBack) -> Move:
+    if step.index == 0 and step.attempt == 1:
+        state = offline_course.begin(state, "old")
+    ran = offline_course.go_on(scene, state, offline_course.Course("old", step.course, step.index, step.attempt), step.since)
+    if ran.course is not None:
+        moved = replace(ran.state, step=replace(step, index=ran.course.index, attempt=ran.course.attempt))
+        return Move(moved, ran.why, tasks=ran.tasks, tells=ran.tells, wake_in=timedelta() if ran.tells else POLL)
+    failed = offline_course.failed(state, "old")
+    if failed:
+        return _stuck(scene, state, step, f"the old version fails test {failed[0].name}: {failed[0].why}")
+    return offline_open.begin(scene, state, step.ends_as, step.why, "the old version runs and has passed the tests", step.actor)
+
+
+def left_closed(scene: Scene, state: State, step: RollingBack, stop: Reason) -> Move:
+    """End with the gate closed, because a person wants to finish by hand; say so as loudly as there is."""
+    why = f"{stop.why}; THE GATE IS STILL CLOSED and the way back is not done ({step.stage.value}: {step.stuck})"
+    item = Tell(
+        "left-closed",
+        why,
+        notice=NoticeKind.NEEDS_PERSON,
+        title=f"{scene.execution.target}: ended with the gate closed",
+        actor=stop.actor,
+        next_action="Finish by hand; what stood on the gate before is in this rollout's history (gate-saved).",
+        facts=(("saved", memory_of(state).saved_gate),),
+        post_on=scene.execution.target.stable,
+        warning=True,
+    )
+    return Move(enter(state, Ended(Outcome.FAILED, why, scene.now), scene.now, None), why, tells=(item,))

@@ -1,0 +1,54 @@
+"""After opening: pods and gate are watched for a while. Nothing is undone by itself any more; what is wrong is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from rollout.core.decision import Move, Scene, Tell, Wait, enter
+from rollout.core.history import NoticeKind
+from rollout.core.offline_facts import memory_of, newest, plan_in, remember, repeated, runs, stable_of, views
+from rollout.core.state import Ended, HoldKind, State
+from rollout.core.state_offline import WatchingOpen
+from rollout.core.steps import offline_course
+from rollout.core.wording import span
+
+EVERY = timedelta(minutes=1)
+
+
+def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
+    """Let the watch pass while every pod serves; a gate that a late write closed once more is opened again."""
+    del waits
+    step, seen, plan = state.step, views(scene), plan_in(scene.execution)
+    assert isinstance(step, WatchingOpen)  # noqa: S101 - chosen by type
+    task = repeated(scene, "gate-watch", EVERY, name="watch")
+    tells: tuple[Tell, ...] = ()
+    looked = newest(scene, "watch", step.since)
+    if looked is not None and not looked.ok and looked.key > memory_of(state).guard_told:
+        tells = (Tell("gate-watch", looked.why, notice=NoticeKind.GATE, title=f"{scene.execution.target}: the open gate changed"),)
+        state = remember(state, guard_told=looked.key)
+    lacks = "the cluster cannot be seen"
+    if seen is not None:
+        lacks = next(filter(None, (runs(v, plan.image_of(v.target), stable_of(v).replicas) for v in seen)), "")
+    if lacks:
+        wait = Wait(HoldKind.NOT_READY, lacks, "The watch begins again when it is well; a hotfix goes with --follows.")
+        if scene.now - step.since >= EVERY:
+            state = replace(state, step=replace(step, since=scene.now))
+        return Move(state, f"open, but {lacks}", tasks=(task,), tells=tells, holds=(wait,), wake_in=EVERY)
+    lasted = scene.now - step.since
+    if lasted < plan.spec.watch or (looked is None and plan.spec.watch):
+        return Move(
+            state, f"open and well for {span(lasted)} of {span(plan.spec.watch)}", tasks=(task,), tells=tells, wake_in=EVERY
+        )
+    why = f"{step.why}; watched {span(lasted)} after opening"
+    minor = offline_course.minor(state)
+    item = Tell(
+        "succeeded",
+        why,
+        notice=NoticeKind.SUCCEEDED,
+        title=f"{scene.execution.target}: upgraded to {scene.execution.image}",
+        lines=minor,
+        next_action=f"Minor failures: a hotfix canary with `--follows {scene.execution.id}`." if minor else "",
+        post_on=scene.execution.target.stable,
+    )
+    return Move(enter(state, Ended(step.ends_as, step.why, scene.now), scene.now, None), why, tells=(*tells, item))
