@@ -11,7 +11,7 @@ from rollout.core.findings import Findings
 from rollout.core.history import NoticeKind
 from rollout.core.signals import Unreachable
 from rollout.core.state import HoldKind, Preflight, Promoting, Retiring, Soaking, Starting, State
-from rollout.core.wording import listed, moment
+from rollout.core.wording import listed, moment, span
 
 DISPLACED_ASK = 3
 """The third pod that somebody takes away within a day asks a person."""
@@ -62,9 +62,23 @@ def _pod_waits(scene: Scene, state: State, found: Findings) -> Iterator[Wait]:
             f"{stable.name} is paused (spec.paused) by somebody else",
             "Unpause it: `kubectl rollout resume`.",
         )
-    unready = [pod.name for pod in scene.cohorts.candidate if not pod.ready and pod.deleting_since is None]
-    if unready and isinstance(state.step, Soaking) and state.step.grown_at is not None and not found.pods.displaced:
-        yield Wait(HoldKind.NOT_READY, f"{listed(unready)} not ready")
+    if isinstance(state.step, Soaking) and state.step.grown_at is not None and not found.pods.displaced:
+        yield from _unready(scene, found)
+
+
+def _unready(scene: Scene, found: Findings) -> Iterator[Wait]:
+    """A pod that is missing or not ready holds; after ten minutes a person is asked where it stays."""
+    unready = [pod for pod in scene.cohorts.candidate if not pod.ready and pod.deleting_since is None]
+    if not unready or found.pods is None:
+        return
+    homeless = f": {unready[0].unschedulable}" if unready[0].unschedulable else ""
+    why = f"{listed(pod.name for pod in unready)} not ready{homeless}"
+    first_seen = {pod.uid: pod.unready_since or pod.first_seen for pod in found.pods.memory.pods}
+    longest = max((scene.now - first_seen.get(pod.uid, scene.now) for pod in unready), default=timedelta())
+    if longest >= COME_BACK:
+        why = f"{why}, for {span(longest)}"
+        yield Wait(HoldKind.OVERDUE, why, "Look at the pod and its node; `rollout abort` steps back, otherwise it waits for it.")
+    yield Wait(HoldKind.NOT_READY, why)
 
 
 def _paused_by_us(state: State) -> bool:

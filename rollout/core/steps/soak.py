@@ -7,17 +7,18 @@ never cause an excess share; when the stable shrinks, one replica at a time is t
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from rollout.core.actions import scale_canary
 from rollout.core.cohorts import Deployment, TargetView
 from rollout.core.decision import Move, Scene, Tell, Wait, enter
 from rollout.core.findings import Findings
-from rollout.core.history import NoticeKind
+from rollout.core.history import NoticeKind, Outcome
 from rollout.core.holds import credit_is_due
 from rollout.core.plan_canary import CanaryPlan, CanarySpec
 from rollout.core.shares import excess_now, growth_refused
-from rollout.core.state import Certifying, HoldKind, Soaking, State
+from rollout.core.state import Certifying, HoldKind, Reason, Soaking, State
+from rollout.core.steps import retreat
 from rollout.core.wording import percent, plural, span
 
 POLL = timedelta(seconds=5)
@@ -85,8 +86,7 @@ def _reach_size(scene: Scene, state: State, step: Soaking, canary: Deployment) -
         return None
     ready = [pod for pod in scene.cohorts.candidate if pod.ready]
     if len(ready) < step.size:
-        waiting = Wait(HoldKind.NOT_READY, f"{len(ready)} of {step.size} canary pods are ready")
-        return Move(state, waiting.why, wake_in=POLL, holds=(waiting,))
+        return _awaited(scene, state, step, len(ready))
     share = scene.cohorts.share
     why = f"{canary.name} serves with {plural(step.size, 'replica')}, {percent(share)} of the ready pods"
     item = Tell(
@@ -97,7 +97,24 @@ def _reach_size(scene: Scene, state: State, step: Soaking, canary: Deployment) -
         facts=(("replicas", str(step.size)), ("share", f"{share:.4f}")),
         post_on=canary.name,
     )
-    return Move(replace(state, step=replace(step, grown_at=scene.now)), why, tells=(item,), wake_in=timedelta())
+    return Move(replace(state, step=replace(step, grown_at=scene.now, sized_at=None)), why, tells=(item,), wake_in=timedelta())
+
+
+def _awaited(scene: Scene, state: State, step: Soaking, ready: int) -> Move:
+    """Wait for the added pod; one that starts but never becomes ready is the version's fault, one without a place is not."""
+    plan = scene.execution.plan
+    assert isinstance(plan, CanaryPlan)  # noqa: S101 - a canary's step
+    late = step.sized_at is not None and scene.now - step.sized_at >= plan.spec.start_deadline and scene.gap == scene.elapsed
+    why = f"{ready} of {step.size} canary pods are ready"
+    homeless = [pod for pod in scene.cohorts.candidate if pod.unschedulable]
+    if homeless:
+        why = f"{why}; {homeless[0].name} cannot be scheduled: {homeless[0].unschedulable}"
+        kind = HoldKind.OVERDUE if late else HoldKind.NOT_READY
+        return Move(state, why, wake_in=POLL, holds=(Wait(kind, why, "Make room for one pod; it goes on by itself."),))
+    if late:
+        why = f"{why}, {span(plan.spec.start_deadline)} after the last one was added"
+        return retreat.begin(scene, state, Reason(why, "start-deadline", Outcome.FAILED))
+    return Move(state, why, wake_in=POLL, holds=(Wait(HoldKind.NOT_READY, why),))
 
 
 def _shrink(scene: Scene, state: State, step: Soaking, view: TargetView) -> Move | None:
@@ -129,7 +146,7 @@ def _go_on(scene: Scene, state: State, step: Soaking, view: TargetView, waits: t
         size = min(step.size + spec.replicas.step, spec.replicas.max)
         refused = growth_refused(plan, view, scene.cohorts, size)
         if refused is None:
-            return _grow(state, step, size) if not waits else _status(scene, state, step, (), waits)
+            return _grow(state, step, size, scene.now) if not waits else _status(scene, state, step, (), waits)
         extra = (Wait(HoldKind.SHARE, refused),) if step.credited < spec.soak else ()
     elif step.size < spec.replicas.max and not _enough(step, spec):
         return _status(scene, state, step, _overdue(scene, state), waits)
@@ -142,8 +159,8 @@ def _enough(step: Soaking, spec: CanarySpec) -> bool:
     return step.credited >= spec.soak
 
 
-def _grow(state: State, step: Soaking, size: int) -> Move:
-    grown = replace(step, size=size, grown_at=None, credited_at_size=timedelta(), confirmed=False)
+def _grow(state: State, step: Soaking, size: int, now: datetime) -> Move:
+    grown = replace(step, size=size, grown_at=None, credited_at_size=timedelta(), confirmed=False, sized_at=now)
     why = f"{span(step.credited_at_size)} credited at {plural(step.size, 'replica')}: one more, {size}"
     item = Tell("growing", why, facts=(("replicas", str(size)), ("credited_seconds", str(round(step.credited.total_seconds())))))
     return Move(replace(state, step=grown), why, tells=(item,), wake_in=timedelta())
@@ -177,7 +194,7 @@ def _status(scene: Scene, state: State, step: Soaking, holds: tuple[Wait, ...], 
         return Move(state, f"{credited}; held: {waits[0].why}", holds=holds)
     if step.size < spec.replicas.max and not holds:
         left = max(spec.replicas.every - step.credited_at_size, timedelta())
-        return Move(state, f"{credited}; {span(left)} until the next replica", holds=holds, wake_in=left)
+        return Move(state, f"{credited}; {span(left)} until the next replica", holds=holds, wake_in=left or None)
     left = max(spec.soak - step.credited, spec.replicas.every - step.credited_at_size, timedelta())
     held = f"; {holds[0].why}" if holds else ""
-    return Move(state, f"{credited}; {span(left)} to go{held}", holds=holds, wake_in=left)
+    return Move(state, f"{credited}; {span(left)} to go{held}", holds=holds, wake_in=left or None)
