@@ -13,7 +13,7 @@ from rollout.core import canary_holds, canary_stops, findings
 from rollout.core.decision import Move, Scene, Tell, Wait
 from rollout.core.evidence import evidence_of
 from rollout.core.findings import Findings
-from rollout.core.history import Evidence
+from rollout.core.history import Evidence, NoticeKind
 from rollout.core.plan import CanaryPlan, Plan
 from rollout.core.plan_canary import Mode
 from rollout.core.state import (
@@ -71,7 +71,7 @@ def ladder(scene: Scene, state: State, found: Findings, stop: Reason | None) -> 
     plan = scene.execution.plan
     assert isinstance(plan, CanaryPlan)  # noqa: S101 - as above
     if plan.spec.mode is Mode.OBSERVE:
-        return _summarised(scene, observe.ladder(scene, state, found, stop))
+        return _summarised(scene, _advised(scene, found, observe.ladder(scene, state, found, stop)))
     reason = stop or canary_stops.reason_to_stop(scene, state, found)
     if reason is not None:
         return retreat.begin(scene, state, reason)
@@ -79,7 +79,31 @@ def ladder(scene: Scene, state: State, found: Findings, stop: Reason | None) -> 
     move = STEPS[type(state.step)](scene, state, found, waits)
     if not isinstance(move.state.step, Retreating):
         move = replace(move, holds=(*waits, *move.holds), tells=(*canary_holds.displaced_tells(scene, state, found), *move.tells))
-    return _summarised(scene, move)
+    return _summarised(scene, _advised(scene, found, move))
+
+
+def _advised(scene: Scene, found: Findings, move: Move) -> Move:
+    """Tell what signals without a word in the decision have found; a dry run is only written down."""
+    told = dict(move.state.told)
+    tells: list[Tell] = []
+    dry = {signal.name for signal in scene.execution.signals if signal.dry_run}
+    for signal in found.advice:
+        last = told.get(f"advice {signal.name}")
+        if last is not None and scene.now - last < SUMMARY_EVERY:
+            continue
+        told[f"advice {signal.name}"] = scene.now
+        what = "a dry run" if signal.name in dry else "advisory"
+        tells.append(
+            Tell(
+                "advice",
+                f"{canary_stops.told_of(scene, signal)}; {what}: nothing is done about it",
+                notice=None if signal.name in dry else NoticeKind.STEP,
+                title=f"{scene.execution.target}: {signal.name} would step back",
+                next_action="`rollout abort` steps back; without a word it goes on.",
+                evidence=evidence_of((signal,)),
+            )
+        )
+    return replace(move, state=replace(move.state, told=tuple(sorted(told.items()))), tells=(*move.tells, *tells))
 
 
 def _summarised(scene: Scene, move: Move) -> Move:

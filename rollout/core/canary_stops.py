@@ -12,6 +12,7 @@ from datetime import timedelta
 from rollout.core.cohorts import ANNOTATION_ID, ANNOTATION_STOPPED, Deployment
 from rollout.core.decision import Scene
 from rollout.core.evidence import evidence_of
+from rollout.core.evidence_state import SignalState
 from rollout.core.findings import Findings
 from rollout.core.guards import Trip
 from rollout.core.history import Evidence, Outcome
@@ -37,7 +38,7 @@ def reason_to_stop(scene: Scene, state: State, found: Findings) -> Reason | None
     return (
         _hands(scene, state)
         or _pods(scene, found)
-        or _signals(state, found)
+        or _signals(scene, state, found)
         or _blind(scene, state, found)
     )  # fmt: skip
 
@@ -122,11 +123,16 @@ def pod_evidence(scene: Scene, trip: Trip) -> Evidence:
     return Evidence("kubernetes", scene.now, scene.now, query, (), trip.cause, trip.why)
 
 
-def _signals(state: State, found: Findings) -> Reason | None:
+def told_of(scene: Scene, signal: SignalState) -> str:
+    """Word what a signal says of the canary: who, which signal, what was seen, what was expected."""
+    return f"{scene.execution.target.canary}: {signal.name}: {signal.why.removeprefix('candidate ')}"
+
+
+def _signals(scene: Scene, state: State, found: Findings) -> Reason | None:
     failing = found.signals.failing
     if not failing:
         return None
-    why = f"{failing[0].name}: {failing[0].why}"
+    why = told_of(scene, failing[0])
     if len(failing) > 1:
         why += f"; also {listed(s.name for s in failing[1:])}"
     names = {s.name for s in failing}

@@ -185,12 +185,12 @@ def summarise(signals: Iterable[Signal], states: Iterable[SignalState], together
     An advisory signal (not required) is shown and told, but neither holds nor fails; a dry run is only shown.
     """
     by_name: Mapping[str, SignalState] = {state.name: state for state in states}
-    counted = [by_name[s.name] for s in signals if s.required and not s.dry_run and s.name in by_name]
+    counted = [by_name[s.name] for s in signals if s.counts and s.name in by_name]
     pick = {v: tuple(s for s in counted if s.verdict is v) for v in Verdict}
     failing = pick[Verdict.FAILING]
     if together and not failing:
         strongest = max(counted, key=lambda s: s.e_value)
-        failing = (strongest,)
+        failing = (replace(strongest, verdict=Verdict.FAILING),)
     return Summary(
         failing=failing,
         suspect=pick[Verdict.SUSPECT],

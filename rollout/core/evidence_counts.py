@@ -24,6 +24,7 @@ MISROUTED_WINDOWS = 3
 IDLE_AFTER = timedelta(minutes=15)
 """So long without the requests that earn credit, a candidate is idle: a quiet service has empty minutes all day."""
 MOST_KINDS = 200
+"""Kinds of error that are remembered. A soak that showed so many had no end of them: then another one says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ def judge_counts(
         since_summary=(totals[0], totals[1], totals[2], totals[3]),
     )
     only_mine = dict.fromkeys(mine.kinds - theirs.kinds, 1.0) if setting.rolling else {}
-    unseen = judge_rules.unseen_kinds(frozenset(state.kinds), only_mine)
+    too_many = len(state.kinds) >= MOST_KINDS
+    unseen = () if too_many else judge_rules.unseen_kinds(frozenset(state.kinds), only_mine)
     if not setting.rolling:
         state = replace(state, kinds=tuple(sorted({*state.kinds, *mine.kinds, *theirs.kinds}))[:MOST_KINDS])
     if unseen:
@@ -106,7 +108,7 @@ def _rate(part: _Sum) -> float:
 def _limit(signal: Signal, state: SignalState, mine: _Sum, theirs: _Sum) -> SignalState:
     limit = signal.limit if signal.limit is not None else 0.0
     window = CountWindow(mine.events, mine.requests, theirs.events, theirs.requests)
-    if mine.measured and not signal.dry_run and judge_rules.mostly_failing(mine.events, mine.requests):
+    if mine.measured and judge_rules.mostly_failing(mine.events, mine.requests):
         verdict = Verdict.SHARED if judge_rules.baseline_as_bad(window) else Verdict.FAILING
         words = f"candidate {number(mine.events)} of {number(mine.requests)} requests failed in a window"
         return replace(state, verdict=verdict, why=f"{words}; baseline {percent(_rate(theirs))}")
@@ -177,13 +179,14 @@ def _rolling(
 
 
 def _said(signal: Signal, state: SignalState, verdict: Verdict, why: str, e_value: float, line: float) -> SignalState:
-    """Take the judge's word; reaching the line alone is for all signals together to decide (findings.together)."""
+    """Take the judge's word; where a signal counts, reaching the line is for all of them together (findings.together)."""
     by_test = verdict is Verdict.FAILING and e_value >= line
-    if by_test or (verdict is Verdict.FAILING and signal.dry_run):
+    if by_test and signal.counts:
         verdict = Verdict.SUSPECT
     words = why.removeprefix(f"{signal.name}: ")
     if by_test:
-        words = f"{words.split('; ')[0]}, E = {number(e_value)} (acts at {number(line)}, averaged over all signals)"
+        shared = ", averaged over all signals" if signal.counts else ""
+        words = f"{words.split('; ')[0]}, E = {number(e_value)} (acts at {number(line)}{shared})"
     return replace(state, verdict=Verdict.HEALTHY if verdict is Verdict.IDLE else verdict, why=words, e_value=min(e_value, 1e300))
 
 

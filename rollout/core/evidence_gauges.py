@@ -33,7 +33,7 @@ def judge_gauges(
     state = replace(state, used_until=window.end, last=last, certified=True)
     if signal.judge is JudgeKind.RANK:
         state = _rank(setting, signal, state, mine, theirs, window)
-        if signal.limit is None or state.verdict is Verdict.SUSPECT:
+        if signal.limit is None or state.verdict is not Verdict.HEALTHY:
             return state
     return _limit(signal, state, max(mine), middle)
 
@@ -48,8 +48,10 @@ def _rank(
     rank = judge_rank.update(rules, state.rank or judge_rank.start(rules), mine, compared, seed=seed)
     e_value = judge_rank.e_value(rules, rank)
     middle = f", baseline {number(median(theirs))}" if theirs else ""
-    words = f"candidate {number(max(mine))}{middle}, E = {number(e_value)} of {number(rules.line)}"
+    words = f"candidate {number(max(mine))}{middle}, E = {number(e_value)} (acts at {number(rules.line)})"
     verdict = Verdict.SUSPECT if e_value >= SUSPECT_LINE else Verdict.HEALTHY
+    if e_value >= rules.line and not signal.counts:
+        verdict = Verdict.FAILING
     return replace(state, rank=rank, e_value=min(e_value, 1e300), verdict=verdict, why=words)
 
 

@@ -8,7 +8,7 @@ from rollout.core import guards
 from rollout.core.decision import Scene
 from rollout.core.evidence import Summary, absorb, summarise
 from rollout.core.evidence_counts import Setting
-from rollout.core.evidence_state import SignalState
+from rollout.core.evidence_state import SignalState, Verdict
 from rollout.core.guards import PodFindings
 from rollout.core.signals_compiled import JudgeKind, Signal
 from rollout.core.state import Promoting, State, Watching
@@ -20,6 +20,8 @@ class Findings:
 
     pods: PodFindings | None
     signals: Summary
+    advice: tuple[SignalState, ...] = ()
+    """Signals without a word in the decision that have just begun to fail."""
 
 
 def find(scene: Scene, state: State, planned_hours: float) -> tuple[State, Findings]:
@@ -32,9 +34,17 @@ def find(scene: Scene, state: State, planned_hours: float) -> tuple[State, Findi
     setting = Setting(execution.id, planned_hours, rolling=isinstance(state.step, Promoting | Watching))
     signals = absorb(setting, execution.signals, state.signals, scene.seen.answers, scene.cohorts, scene.now)
     signals = _not_blind_by_ourselves(scene, signals)
-    state = replace(state, signals=signals)
-    state = _see_cluster(scene, state)
-    return state, Findings(pods, summarise(execution.signals, signals, together(scene, signals)))
+    advice = _advice(execution.signals, state.signals, signals)
+    state = _see_cluster(scene, replace(state, signals=signals))
+    return state, Findings(pods, summarise(execution.signals, signals, together(scene, signals)), advice)
+
+
+def _advice(
+    configured: tuple[Signal, ...], before: tuple[SignalState, ...], after: tuple[SignalState, ...]
+) -> tuple[SignalState, ...]:
+    silent = {signal.name for signal in configured if not signal.counts}
+    failed = {signal.name for signal in before if signal.verdict is Verdict.FAILING}
+    return tuple(s for s in after if s.verdict is Verdict.FAILING and s.name in silent - failed)
 
 
 def _not_blind_by_ourselves(scene: Scene, signals: tuple[SignalState, ...]) -> tuple[SignalState, ...]:
@@ -71,5 +81,5 @@ def execution_tests(scene: Scene) -> tuple[Signal, ...]:
     """List the signals that take part in the combined test."""
     return tuple(
         s for s in scene.execution.signals
-        if s.required and not s.dry_run and s.judge in {JudgeKind.RATIO, JudgeKind.RANK}
+        if s.counts and s.judge in {JudgeKind.RATIO, JudgeKind.RANK}
     )  # fmt: skip

@@ -61,6 +61,8 @@ def _ladder(parameters: CountParameters, before: CountState, window: CountWindow
         return _gross(window)
     if e >= parameters.line:
         return Verdict.FAILING, f"E = {number(e)} reached {line}: the candidate is worse, stepping back"
+    if parameters.measured and judge_rules.both_mostly_failing(window):
+        return Verdict.SHARED, "at least half of the baseline's requests fail as well: holding, not stepping back"
     if judge_rules.shared_incident(before, window, parameters.r0):
         now = percent(window.baseline_events / window.baseline_requests)
         was = percent(before.baseline_rate)
@@ -81,7 +83,7 @@ def _gross(window: CountWindow) -> tuple[Verdict, str]:
 
 
 def _seen(parameters: CountParameters, window: CountWindow, after: CountState) -> str:
-    """Word the window and the run so far: `3 of 41 requests (7.3 %), run 1.2 %, baseline 0.2 %`."""
+    """Word the window and the run so far: `3 of 41 requests failed (7.3 %), 1.2 % so far, baseline 0.2 %`."""
     if not parameters.measured:
         return (
             f"candidate {number(window.candidate_events)} events in {number(window.candidate_requests)} pod-minutes,"
@@ -89,6 +91,6 @@ def _seen(parameters: CountParameters, window: CountWindow, after: CountState) -
         )
     share = window.candidate_events / window.candidate_requests if window.candidate_requests > 0 else 0.0
     return (
-        f"candidate {number(window.candidate_events)} of {number(window.candidate_requests)} requests ({percent(share)}),"
+        f"candidate {number(window.candidate_events)} of {number(window.candidate_requests)} requests failed ({percent(share)}),"
         f" {percent(after.candidate_rate)} so far, baseline {percent(after.baseline_rate)}"
     )

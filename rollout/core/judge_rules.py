@@ -56,6 +56,14 @@ def baseline_as_bad(window: CountWindow) -> bool:
     return theirs > 0 and theirs >= window.candidate_events / window.candidate_requests / 2
 
 
+def both_mostly_failing(window: CountWindow) -> bool:
+    """Say whether the baseline mostly fails and the candidate shows at least half of its rate: no time to credit anything."""
+    if not window.informative or not mostly_failing(window.baseline_events, window.baseline_requests):
+        return False
+    theirs = window.baseline_events / window.baseline_requests
+    return window.candidate_events / window.candidate_requests >= theirs / 2
+
+
 def shared_incident(before: CountState, window: CountWindow, r0: float) -> bool:
     """Say whether the whole service suffers: the baseline jumped against its own past, and the candidate is no worse.
 

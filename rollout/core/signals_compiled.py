@@ -60,6 +60,11 @@ class Signal:
     burst_baseline: int = 20
     weight: float = 1.0
 
+    @property
+    def counts(self) -> bool:
+        """Say whether the signal has a word in the decision: advisory ones and dry runs are only shown."""
+        return self.required and not self.dry_run
+
     def parameter(self, key: str, default: str = "") -> str:
         """Look up one parameter."""
         return dict(self.parameters).get(key, default)

@@ -76,7 +76,7 @@ def test_signals_share_alpha_by_averaging() -> None:
 def test_a_candidate_like_the_baseline_is_healthy() -> None:
     judgement = judged(NORMAL, *[NORMAL] * 10)
     assert judgement.verdict is Verdict.HEALTHY
-    assert judgement.why.startswith("error traces: candidate 1 of 100 requests (1 %), 1 % so far, baseline 1 %; E = ")
+    assert judgement.why.startswith("error traces: candidate 1 of 100 requests failed (1 %), 1 % so far, baseline 1 %; E = ")
 
 
 def test_evidence_grows_from_healthy_through_suspect_to_failing() -> None:
@@ -94,7 +94,7 @@ def test_a_gross_fault_fails_in_the_first_window() -> None:
     judgement = judged(CountWindow(20, 40, 10, 1000))
     assert judgement.verdict is Verdict.FAILING
     assert judgement.why == (
-        "error traces: candidate 20 of 40 requests (50 %), 50 % so far, baseline 1 %;"
+        "error traces: candidate 20 of 40 requests failed (50 %), 50 % so far, baseline 1 %;"
         " at least half of the requests fail: stepping back"
     )
 
