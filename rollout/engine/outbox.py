@@ -30,21 +30,31 @@ class Outbox:
         self._clock = clock
         self._workers = workers
         self._lock = threading.Lock()
+        self._delivering = threading.Lock()
         self._sending: set[int] = set()
         self.dead = 0
 
     def deliver(self) -> int:
         """Send everything that is due now; return how many were handed over."""
+        if not self._delivering.acquire(blocking=False):
+            return 0
         try:
-            owed = self._store.owed(self._clock.now(), limit=AT_ONCE)
+            return self._deliver()
         except RolloutError as error:
             log.warning(events.COMMIT_FAILED, what="outbox", why=str(error))
             return 0
+        finally:
+            self._delivering.release()
+
+    def _deliver(self) -> int:
+        """What is on its way before we look may arrive while we look: it is left for the next time."""
+        with self._lock:
+            on_their_way = frozenset(self._sending)
         handed = 0
-        for item in owed:
+        for item in self._store.owed(self._clock.now(), limit=AT_ONCE):
+            if item.id in on_their_way:
+                continue
             with self._lock:
-                if item.id in self._sending:
-                    continue
                 self._sending.add(item.id)
             handed += 1
             self._workers.spawn(f"channel-{item.channel}", lambda item=item: self._send(item))  # type: ignore[misc]  # bound now

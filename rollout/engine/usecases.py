@@ -142,12 +142,12 @@ class Desk:
 
     def find(self, rollout: str) -> RolloutRow:
         """Find a rollout by id, by the beginning of its id, or by its plan's name (the newest). Raises Refused."""
-        row = self.store.rollout(rollout)
-        if row is not None:
-            return row
         named = self.store.rollouts(RolloutFilter(plan=rollout, limit=1))
         if named:
             return named[0]
+        row = self.store.rollout(rollout)
+        if row is not None:
+            return row
         raise Refused(
             f"there is no rollout or plan {rollout!r}", (Problem("nothing found", remedy="`rollout list --all` shows every one"),)
         )
