@@ -68,4 +68,9 @@ def history_document(rows: Sequence[HistoryRow]) -> list[dict[str, Any]]:
 
 def notice_document(notice: Mapping[str, Any]) -> dict[str, Any]:
     """Describe one owed notice and where it stands."""
-    return {key: time(value) if isinstance(value, datetime) else value for key, value in notice.items()}
+    return {_camel(key): time(value) if isinstance(value, datetime) else value for key, value in notice.items()}
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)

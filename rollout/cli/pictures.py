@@ -34,17 +34,21 @@ NARROW = 28
 
 
 def listing(rows: Sequence[RolloutRow], now: datetime) -> None:
-    """Print one line a rollout."""
+    """Print one line a rollout. Ids are never cut: they are what is typed next; on a terminal the reason is."""
     if not rows:
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("ID", "TARGET", "IMAGE", "STATE", "STEP", "AGE"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("WHY", overflow="ellipsis", no_wrap=True)
-    for row in rows:
-        state = Text(row.outcome.value, style=COLOURS[row.outcome])
-        table.add_row(row.id, row.target, row.image, state, row.step, span(now - row.created_at), row.why)
-    Console().print(table)
+    lines = [("ID", "TARGET", "IMAGE", "STATE", "STEP", "AGE", "WHY")]
+    lines += [(r.id, r.target, r.image, r.outcome.value, r.step, span(now - r.created_at), r.why) for r in rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]) - 1)]
+    console = Console()
+    left = max(console.width - sum(widths) - 2 * len(widths), 20)
+    for line, row in zip(lines, (None, *rows), strict=True):
+        *cells, why = line
+        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
+        if row is not None:
+            padded[3] = typer.style(padded[3], fg=COLOURS[row.outcome])
+        cut = why if not console.is_terminal or len(why) <= left else f"{why[: left - 1]}…"
+        typer.echo("  ".join([*padded, cut]))
 
 
 def picture(portrait: Portrait) -> RenderableType:
@@ -70,7 +74,7 @@ def picture(portrait: Portrait) -> RenderableType:
 def _steps(portrait: Portrait) -> Text:
     text = Text()
     step = portrait.row.step
-    names = STEPS if step in STEPS else (*STEPS[:1], step)
+    names = STEPS if step in STEPS else tuple(dict.fromkeys((*(event.step for event in portrait.events), step)))
     for name in names:
         style = "bold cyan" if name == step else "dim"
         text.append(f" {name} ", style=style)

@@ -88,6 +88,7 @@ class Stage:
             self.daemon.engine.wakes.nudge()
             self._settled(target)
             self.daemon.upkeep.ask()
+            self.daemon.outbox.deliver()
             seen(self.sandbox.clock.now())
         return True
 
