@@ -135,6 +135,8 @@ class Cohorts:
 
     candidate: tuple[Pod, ...]
     baseline: tuple[Pod, ...]
+    gone: tuple[Pod, ...] = ()
+    """Candidate pods that have ended (phase Failed or Succeeded): an evicted pod stays as an object long after."""
 
     @property
     def share(self) -> float:
@@ -149,11 +151,13 @@ def cohorts(view: TargetView, new_image: str) -> Cohorts:
     target = view.target
     candidate: list[Pod] = []
     baseline: list[Pod] = []
+    gone: list[Pod] = []
     for pod in view.pods:
         container = pod.container(target.container)
         runs_new = container is not None and container.image == new_image
+        ended = pod.phase in {"Failed", "Succeeded"}
         if (target.canary and pod.deployment == target.canary) or runs_new:
-            candidate.append(pod)
-        elif pod.deployment == target.stable:
+            (gone if ended else candidate).append(pod)
+        elif pod.deployment == target.stable and not ended:
             baseline.append(pod)
-    return Cohorts(tuple(candidate), tuple(baseline))
+    return Cohorts(tuple(candidate), tuple(baseline), tuple(gone))

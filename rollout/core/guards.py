@@ -67,7 +67,9 @@ def watch(memory: GuardMemory, cohorts: Cohorts, container: str, now: datetime) 
             trips.extend(_trips(pod, present, container, now, ran_somewhere=ran_somewhere))
     old = tuple(item for item in memory.displaced if now - item[1] < DISPLACED_MEMORY)
     seen = {uid for uid, _ in old}
-    fresh = [(pod.uid, trip) for pod, trip in _displaced_pods(cohorts, displaced) if pod.uid not in seen]
+    ended = [Trip("displaced", p.name, p.node, f"{_name(p)} was taken away: {p.displaced}") for p in cohorts.gone if p.displaced]
+    trips.extend(Trip("Failed", p.name, p.node, f"{_name(p)} failed") for p in cohorts.gone if _failed(p, now))
+    fresh = [(pod.uid, trip) for pod, trip in _displaced_pods(cohorts, [*displaced, *ended]) if pod.uid not in seen]
     failing, shared = _split(trips, cohorts, container, now)
     return PodFindings(
         memory=GuardMemory(tuple(remembered), old + tuple((uid, now) for uid, _ in fresh)),
@@ -80,8 +82,13 @@ def watch(memory: GuardMemory, cohorts: Cohorts, container: str, now: datetime) 
 
 
 def _displaced_pods(cohorts: Cohorts, displaced: Sequence[Trip]) -> list[tuple[Pod, Trip]]:
-    by_name = {pod.name: pod for pod in cohorts.candidate}
+    by_name = {pod.name: pod for pod in (*cohorts.candidate, *cohorts.gone)}
     return [(by_name[trip.pod], trip) for trip in displaced]
+
+
+def _failed(pod: Pod, now: datetime) -> bool:
+    """Say whether a pod ended by itself, lately: a pod of a Deployment is restarted, never finished."""
+    return not pod.displaced and pod.phase == "Failed" and now - pod.created_at < DISPLACED_MEMORY
 
 
 def _remember(before: PodMemory, pod: Pod, container: str, now: datetime) -> PodMemory:
@@ -105,8 +112,6 @@ def _trips(pod: Pod, present: PodMemory, container: str, now: datetime, *, ran_s
         trip = _container_trip(pod, present, state, ran_somewhere=ran_somewhere)
         if trip is not None:
             found.append(trip)
-    if not found and pod.phase == "Failed":
-        found.append(Trip("Failed", pod.name, pod.node, f"{_name(pod)} failed"))
     main = pod.container(container)
     if not found and present.unready_since is not None and now - present.unready_since >= READINESS_GRACE:
         lost = span(now - present.unready_since)
