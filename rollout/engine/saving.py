@@ -181,4 +181,15 @@ class Saving:
             if isinstance(stored.step, Retreating):
                 active.owed_events = () if not active.owed_notices else active.owed_events
             active.state = stored
+        else:
+            _number_after(active, stored.notices)
         active.unsaved = bool(active.owed_events or active.owed_notices) or not isinstance(stored.step, type(active.state.step))
+
+
+def _number_after(active: Active, told: int) -> None:
+    """Give owed notices keys after those that the database already has: a commit of ours may have been written late."""
+    behind = told + len(active.owed_notices) - active.state.notices
+    if behind > 0 and active.owed_notices:
+        numbered = enumerate(active.owed_notices, told + 1)
+        active.owed_notices = tuple(replace(n, key=f"{number:04d}-{n.kind.value}") for number, n in numbered)
+    active.state = replace(active.state, notices=max(active.state.notices, told + len(active.owed_notices)))
