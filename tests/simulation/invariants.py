@@ -67,6 +67,7 @@ class Facts:
     guarding: bool = False
     """Some daemon that is awake has the rollout in memory and reaches the cluster."""
     tombstoned: bool = False
+    at_rest: bool = False
     scenario: Any = None
     outages: Any = None
     told: Any = None
@@ -269,7 +270,7 @@ class RestIsWhole(Invariant):
         if outcome is None:
             self.fail(f"it is not at rest but {type(state.step).__name__}")
         mine = annotation(canary, "rollout/id") == self.facts.rollout and image(canary) == NEW
-        if mine and replicas(canary) and (self.last_canary_writer == OURS or str(outcome) == "succeeded"):
+        if mine and replicas(canary) and self.last_canary_writer == OURS:
             self.fail(f"the canary has {replicas(canary)} replicas after {outcome}")
         if image(stable) not in {OLD, NEW}:
             return

@@ -39,6 +39,7 @@ class FaultsAreLeftAtOnce(Invariant):
         self.bad: dict[str, str] = {}
         self.unready: dict[str, datetime] = {}
         self.exposed = timedelta()
+        self.seen_at = facts.world.now
 
     def changed(self, change: Change) -> None:
         if change.resource != "pods" or role(change.new) != "canary" or pod_image(change.new) != NEW:
@@ -49,8 +50,9 @@ class FaultsAreLeftAtOnce(Invariant):
             self.unready.pop(uid, None)
             return
         fault = fault_of(change.new)
-        if fault:
-            self.bad.setdefault(uid, fault)
+        if fault and uid not in self.bad:
+            self.bad[uid] = fault
+            self.seen_at = change.at
         if is_ready(change.new):
             self.unready.pop(uid, None)
         elif change.old is not None and is_ready(change.old):
@@ -63,7 +65,7 @@ class FaultsAreLeftAtOnce(Invariant):
             self.exposed = timedelta()
             return
         if self.facts.guarding:
-            self.exposed += span
+            self.exposed += min(span, now - self.seen_at) if self.bad else span
         if self.exposed > AT_ONCE:
             self.fail(f"{[*self.bad.values()] or 'lost readiness'} for {self.exposed}, and the canary still serves")
 

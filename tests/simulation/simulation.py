@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 import structlog
 
+from rollout.core.commands import Verb
 from rollout.core.decision import Execution, Timing
 from rollout.core.errors import RolloutError
 from rollout.core.history import Outcome
@@ -44,7 +45,7 @@ structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.
 
 UPKEEP_EVERY = timedelta(minutes=5)
 LEASE = timedelta(minutes=12)
-PATIENCE = timedelta(days=5)
+PATIENCE = timedelta(hours=84)
 """How long a rollout may go on before a person stops it; it must have asked by then."""
 SETTLE = timedelta(hours=2)
 MOST_ROUNDS = 60_000
@@ -184,7 +185,7 @@ class Simulation:
         for rule in self.rules:
             rule.overdue()
         self._clear()
-        self.store.command(self.rollout, "abort", "me", "took too long", self.clock.now())  # type: ignore[arg-type]  # a Verb by value
+        self.store.command(self.rollout, Verb.ABORT, "me", "took too long", self.clock.now())
 
     def _clear(self) -> None:
         self.outages.spans.clear()
@@ -194,6 +195,7 @@ class Simulation:
 
     def _settle(self, outcome: Outcome) -> Outcome:
         self.tell(f"at rest: {outcome}")
+        self.facts.at_rest = True
         self._clear()
         until = self.world.now + SETTLE
         while self.world.now < until:
