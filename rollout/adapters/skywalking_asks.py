@@ -20,6 +20,7 @@ from rollout.adapters.skywalking_readings import (
     alarm_for,
     alarm_rows,
     calls,
+    endpoints_of,
     failed_calls,
     log_rows,
     mean_time,
@@ -244,12 +245,14 @@ def _count(item: Asked, results: Results, instance: Instance) -> PodCount | None
     match item.question.ask:
         case "error-traces":
             traces: set[str] = set()
+            kinds: set[str] = set()
             for page in range(1, MOST_PAGES + 1):
                 key = item.key("traces", instance, page)
                 if page > 1 and key not in results.answers and key not in results.failures:
                     break
                 traces |= trace_ids(_get(results, key), instance.name)[0]
-            return PodCount(float(len(traces)), calls(_metric(item, results, CPM, instance)))
+                kinds |= endpoints_of(_get(results, key), instance.name)
+            return PodCount(float(len(traces)), calls(_metric(item, results, CPM, instance)), tuple(sorted(kinds)))
         case "success-rate":
             cpm = _metric(item, results, CPM, instance)
             failed = failed_calls(cpm, _metric(item, results, SLA, instance))

@@ -138,9 +138,9 @@ def error_traces(key: Hashable, *, trace_v2: bool, service: str, instance: str, 
         "queryDuration": duration,
         "paging": {"pageNum": page, "pageSize": PAGE_V2 if trace_v2 else PAGE},
     }
-    text = "queryBasicTraces(condition:$condition){traces{traceIds}}"
+    text = "queryBasicTraces(condition:$condition){traces{traceIds endpointNames}}"
     if trace_v2:
-        text = "queryTraces(condition:$condition){traces{spans{traceId serviceCode serviceInstanceName isError}}}"
+        text = "queryTraces(condition:$condition){traces{spans{traceId serviceCode serviceInstanceName endpointName isError}}}"
     return Call(key, text, {"condition": ("TraceQueryCondition", condition)})
 
 

@@ -7,6 +7,7 @@ one that SkyWalking knows nothing of.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -14,6 +15,8 @@ from rollout.adapters.http import shorten
 from rollout.core.signals import Alarm, PodCount
 
 _PER_CENT_OF_PER_CENT = 10_000
+_ID = re.compile(r"(?<=/)(?:\d+|[0-9a-fA-F]{8}[0-9a-fA-F-]*)(?=/|$)")
+"""A part of a path that is an id: digits, or eight and more hexadecimal ones."""
 Minutes = Sequence[float | None]
 
 
@@ -89,7 +92,8 @@ def mean_time(cpm: Minutes, time: Minutes) -> float | None:
 def add_counts(counts: Sequence[PodCount]) -> PodCount:
     """Add what several processes of one pod counted."""
     requests = [count.requests for count in counts if count.requests is not None]
-    return PodCount(sum(count.events for count in counts), sum(requests) if len(requests) == len(counts) else None)
+    kinds = tuple(sorted({kind for count in counts for kind in count.kinds}))
+    return PodCount(sum(count.events for count in counts), sum(requests) if len(requests) == len(counts) else None, kinds)
 
 
 def trace_ids(answer: object, instance: str) -> tuple[set[str], int]:
@@ -117,6 +121,32 @@ def _ids_of(row: object, instance: str) -> set[str]:
             return {str(span.get("traceId")) for span in mine if span.get("serviceInstanceName") == instance}
         case _:
             raise AnswerError("a trace came in an unknown shape")
+
+
+def endpoints_of(answer: object, instance: str) -> set[str]:
+    """Name the endpoints at which the traces of one page failed, ids in their paths taken out: the kinds of error.
+
+    Understands what `trace_ids` understands, and says nothing of rows that name no endpoint.
+    """
+    found: set[str] = set()
+    for row in answer.get("traces", ()) if isinstance(answer, dict) else ():
+        match row:
+            case {"endpointNames": [*names]}:
+                found |= {_kind(str(name)) for name in names}
+            case {"spans": [*spans]}:
+                mine = [span for span in spans if isinstance(span, dict) and span.get("isError")]
+                found |= {
+                    _kind(str(span["endpointName"]))
+                    for span in mine
+                    if span.get("serviceInstanceName") == instance and span.get("endpointName")
+                }
+            case _:
+                continue
+    return found
+
+
+def _kind(endpoint: str) -> str:
+    return shorten(_ID.sub("*", endpoint), 120)
 
 
 def log_rows(answer: object) -> int:

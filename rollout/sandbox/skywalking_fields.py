@@ -274,7 +274,7 @@ def _span(trace: str, at: datetime, agent: Agent, *, own: bool) -> dict[str, Any
     name = agent.instance if own else "gateway-1"
     return {
         "traceId": trace, "segmentId": f"{trace}-{int(own)}", "spanId": 0, "parentSpanId": -1, "startTime": _milliseconds(at),
-        "serviceCode": agent.service if own else "gateway", "serviceInstanceName": name, "isError": own,
+        "serviceCode": agent.service if own else "gateway", "serviceInstanceName": name, "isError": own, "endpointName": "/orders",
     }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from rollout.adapters.skywalking_readings import (
     AnswerError,
     alarm_for,
     calls,
+    endpoints_of,
     failed_calls,
     log_rows,
     mean_time,
@@ -75,6 +76,18 @@ def test_the_mean_time_is_over_calls_and_idle_is_none() -> None:
 def test_traces_are_counted_once_though_they_come_as_several_segments() -> None:
     rows = [{"traceIds": ["t1"]}, {"traceIds": ["t1"]}, {"traceIds": ["t2"]}]
     assert trace_ids({"traces": rows}, "i") == ({"t1", "t2"}, 3)
+
+
+def test_the_kinds_of_error_are_the_endpoints_without_the_ids_in_their_paths() -> None:
+    old = [{"endpointNames": ["GET:/orders/4711", "GET:/orders/9f8e7d6c-0b1a/items"]}, {"endpointNames": ["GET:/orders/12"]}]
+    assert endpoints_of({"traces": old}, "i") == {"GET:/orders/*", "GET:/orders/*/items"}
+    mine = {"isError": True, "serviceInstanceName": "me", "endpointName": "/pay"}
+    spans = [
+        mine,
+        mine | {"serviceInstanceName": "other", "endpointName": "/stock"},
+        mine | {"isError": False, "endpointName": "/"},
+    ]
+    assert endpoints_of({"traces": [{"spans": spans}]}, "me") == {"/pay"}
 
 
 def test_of_a_whole_trace_only_the_instances_own_spans_count() -> None:
