@@ -15,6 +15,7 @@ from typing import Any, Self
 import httpx
 
 from tests.peers.kubernetes import KubernetesApi
+from tests.peers.process import wait_until
 
 Json = dict[str, Any]
 OURS = "rollout"
@@ -67,19 +68,24 @@ class Recorder:
         self._thread.join()
 
     def of(self, name: str, *, ours: bool = True) -> list[Write]:
-        """The writes to one Deployment: ours, or those of others."""
+        """The writes to one Deployment so far: ours, or those of others."""
+        wait_until(self._is_current, 20, "the recorder has seen everything")
         return [write for write in self.writes if write.name == name and (write.by == OURS) is ours]
+
+    def _is_current(self) -> bool:
+        listed = self._api.get(self._path)["items"]
+        known = {name: found["metadata"]["resourceVersion"] for name, found in self._last.items()}
+        return all(known.get(found["metadata"]["name"]) == found["metadata"]["resourceVersion"] for found in listed)
 
     def _follow(self) -> None:
         while not self._ending.is_set():
-            query = {"watch": "1", "resourceVersion": self._version, "timeoutSeconds": "1"}
+            query = {"watch": "1", "resourceVersion": self._version, "timeoutSeconds": "2"}
             try:
-                answer = self._api.request("GET", self._path, params=query)
-            except httpx.HTTPError:
+                with self._api._client.stream("GET", self._path, params=query) as answer:
+                    for line in answer.iter_lines():
+                        self._take(json.loads(line))
+            except (httpx.HTTPError, ValueError):
                 self._ending.wait(0.2)
-                continue
-            for line in answer.text.splitlines():
-                self._take(json.loads(line))
 
     def _take(self, event: Json) -> None:
         if event["type"] not in {"ADDED", "MODIFIED"}:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ from uuid import uuid4
 import httpx
 import yaml
 
+import rollout
 from rollout.adapters.clock import SystemClock
 from rollout.adapters.planfile import load_planfile
 from rollout.core.commands import Verb
@@ -23,6 +23,7 @@ from rollout.store import schema
 from rollout.wiring import MODELS, open_parts
 from tests.end_to_end_real.inbox import Inbox
 from tests.end_to_end_real.recorder import Recorder
+from tests.end_to_end_real.traffic import Traffic
 from tests.peers.kubernetes import KubernetesControlPlane
 from tests.peers.postgresql import PostgreSql
 from tests.peers.process import Folder, Server, free_port, wait_until
@@ -37,13 +38,18 @@ TIMING = {"lookEvery": "1s", "longestGap": "10s", "saveEvery": "2s", "lease": f"
           "outboxEvery": "1s"}  # fmt: skip
 
 
+def gateway(url: str) -> Json:
+    """The configuration's entry for Prometheus."""
+    return {"name": "prometheus", "type": "prometheus", "url": url, "timeout": "3s"}
+
+
 class Daemon(Server):
     """`rollout serve`, as a process of its own."""
 
     def __init__(self, name: str, config: Path) -> None:
         self._port = free_port()
         command: list[str | Path] = [sys.executable, "-m", "rollout", "serve", "--config", config, "--port", str(self._port)]
-        environment = {key: value for key, value in os.environ.items() if key.startswith("COVERAGE")}
+        environment = {"PYTHONPATH": str(Path(rollout.__file__).parents[1])}  # the very code under test, installed or not
         super().__init__(name, command, config.parent, environment=environment)
 
     def is_ready(self) -> bool:
@@ -72,6 +78,12 @@ class Stage:
         self._api_url = api_url
         self._stack = ExitStack()
         self._daemons = 0
+        self.traffic: Traffic | None = None
+
+    @property
+    def errors_at_the_gateway(self) -> Json:
+        """A plan's signal: 5xx answers of this stage's pods, in the shortest windows there are."""
+        return {"preset": "apisix-5xx", "window": "10s", "delay": "2s", "parameters": {"route": self.namespace}}
 
     def __enter__(self) -> Self:
         with self._stack as stack:

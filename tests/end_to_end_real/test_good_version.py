@@ -7,19 +7,8 @@ from itertools import pairwise
 from rollout.core.history import Outcome
 from tests.end_to_end_real.recorder import Recorder
 from tests.end_to_end_real.stage import CANARY, NEW, OLD, STABLE, Stage
-from tests.end_to_end_real.traffic import Traffic, wait_for_samples
-from tests.peers.exporter import GatewayExporter
 from tests.peers.kubernetes import KubernetesControlPlane
 from tests.peers.postgresql import PostgreSql
-from tests.peers.prometheus import Prometheus
-
-
-def gateway(prometheus: Prometheus) -> dict[str, object]:
-    return {"name": "prometheus", "type": "prometheus", "url": prometheus.url}
-
-
-def errors_at_the_gateway(stage: Stage) -> dict[str, object]:
-    return {"preset": "apisix-5xx", "window": "10s", "delay": "2s", "parameters": {"route": stage.namespace}}
 
 
 def check_the_canary(recorder: Recorder, rollout: str, every: float) -> None:
@@ -42,25 +31,27 @@ def check_the_stable(recorder: Recorder, rollout: str, replicas: int) -> None:
     assert max(status.get("replicas", 0) for status in rolling) <= replicas + 1
 
 
-def test_a_good_version_goes_all_the_way(
-    kubernetes_peer: KubernetesControlPlane,
-    postgresql_peer: PostgreSql,
-    prometheus_peer: Prometheus,
-    exporter_peer: GatewayExporter,
-) -> None:
-    with (
-        Stage(kubernetes_peer, postgresql_peer, backends=[gateway(prometheus_peer)]) as stage,
-        Traffic(stage.api, exporter_peer, stage.namespace),
-    ):
+def test_a_good_version_goes_all_the_way(busy_stage: Stage) -> None:
+    stage = busy_stage
+    stage.daemon()
+    rollout = stage.submit(stage.plan(signals=[stage.errors_at_the_gateway]))
+    row = stage.wait_for_end(rollout)
+    assert row.outcome is Outcome.SUCCEEDED, row.why + stage.story(rollout)
+    assert stage.images() == [NEW] * 10
+    assert stage.deployment(CANARY)["spec"]["replicas"] == 0
+    check_the_canary(stage.recorder, rollout, every=2)
+    check_the_stable(stage.recorder, rollout, 10)
+    stage.wait_until_told(rollout)
+    assert stage.inbox.about("succeeded")
+
+
+def test_thirty_pods_go_all_the_way(kubernetes_peer: KubernetesControlPlane, postgresql_peer: PostgreSql) -> None:
+    with Stage(kubernetes_peer, postgresql_peer, replicas=30) as stage:
         stage.daemon()
-        plan = stage.plan(signals=[errors_at_the_gateway(stage)])
-        wait_for_samples(prometheus_peer, stage.namespace, 10)
-        rollout = stage.submit(plan)
+        rollout = stage.submit(stage.plan())
         row = stage.wait_for_end(rollout)
         assert row.outcome is Outcome.SUCCEEDED, row.why + stage.story(rollout)
-        assert stage.images() == [NEW] * 10
-        assert stage.deployment(CANARY)["spec"]["replicas"] == 0
+        assert stage.images() == [NEW] * 30
         check_the_canary(stage.recorder, rollout, every=2)
-        check_the_stable(stage.recorder, rollout, 10)
+        check_the_stable(stage.recorder, rollout, 30)
         stage.wait_until_told(rollout)
-        assert stage.inbox.about("succeeded")

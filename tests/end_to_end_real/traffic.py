@@ -46,7 +46,7 @@ class Traffic:
     def _run(self) -> None:
         while not self._ending.wait(EVERY):
             with contextlib.suppress(httpx.HTTPError, AssertionError):
-                self._pods = self._ready()
+                self._pods = ready_pods(self._api, self._namespace)
             for ip, image in self._pods:
                 bad = next((count for end, count in self.errors.items() if image.endswith(end)), 0)
                 self._nodes.add(ip)
@@ -54,14 +54,16 @@ class Traffic:
                 # Also when none fails: a counter that is there from the start.
                 self._exporter.serve(ip, bad, code=502, route=self._namespace)
 
-    def _ready(self) -> list[tuple[str, str]]:
-        found = []
-        for pod in self._api.items(f"/api/v1/namespaces/{self._namespace}/pods"):
-            conditions = pod["status"].get("conditions", [])
-            ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
-            if ready and "deletionTimestamp" not in pod["metadata"]:
-                found.append((pod["status"]["podIP"], pod["spec"]["containers"][0]["image"]))
-        return found
+
+def ready_pods(api: KubernetesApi, namespace: str) -> list[tuple[str, str]]:
+    """IP and image of every ready pod."""
+    found = []
+    for pod in api.items(f"/api/v1/namespaces/{namespace}/pods"):
+        conditions = pod["status"].get("conditions", [])
+        ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+        if ready and "deletionTimestamp" not in pod["metadata"]:
+            found.append((pod["status"]["podIP"], pod["spec"]["containers"][0]["image"]))
+    return found
 
 
 def wait_for_samples(prometheus: Prometheus, route: str, pods: int) -> None:

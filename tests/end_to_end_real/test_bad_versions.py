@@ -1,0 +1,94 @@
+"""Versions that are bad in different ways: the canary is at 0, the stable untouched, and the reason is the right one."""
+
+from __future__ import annotations
+
+import pytest
+
+from rollout.core.history import Outcome
+from tests.end_to_end_real.agents import Agents
+from tests.end_to_end_real.stage import CANARY, OLD, STABLE, Stage
+from tests.peers.kubernetes import KubernetesControlPlane
+from tests.peers.oap import OapServer
+from tests.peers.postgresql import PostgreSql
+from tests.peers.process import wait_until
+
+
+def check_stepped_back(stage: Stage, rollout: str, kind: str, *words: str) -> None:
+    """Stable untouched, canary at 0 with its tombstone in one write, the reason with evidence, everybody told."""
+    row = stage.row(rollout)
+    assert row.outcome is Outcome.FAILED, row.why + stage.story(rollout)
+    assert all(word in row.why for word in words), row.why
+    assert stage.recorder.of(STABLE) == []
+    assert stage.images() == [OLD] * stage.replicas
+    stop = stage.recorder.of(CANARY)[-1]
+    assert stop.changes == {"replicas": (1, 0), "rollout/stopped": (None, rollout)}
+    (event,) = stage.history(rollout, "stepping-back")
+    assert ("reason", kind) in event.facts
+    assert any(words[0] in f"{item.signal}: {item.why}" for item in event.evidence), event.evidence
+    stage.wait_until_told(rollout)
+    assert any(words[0] in text for text in stage.inbox.about(rollout))
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        ("nginx:1.29-crash-loop", "crash-loops"),
+        ("nginx:1.29-oom", "more memory than its limit"),
+        ("nginx:1.29-no-pull", "cannot pull nginx:1.29-no-pull"),
+    ],
+)
+def test_what_kubernetes_shows_takes_the_canary_to_0(stage: Stage, image: str, words: str) -> None:
+    stage.daemon()
+    rollout = stage.submit(stage.plan(image))
+    stage.wait_for_end(rollout, 30)
+    check_stepped_back(stage, rollout, "pod-guard", words)
+
+
+def test_errors_that_only_prometheus_shows_take_the_canary_to_0(busy_stage: Stage) -> None:
+    stage = busy_stage
+    assert stage.traffic is not None
+    stage.traffic.errors = {"-errs": 12}
+    stage.daemon()
+    rollout = stage.submit(stage.plan("nginx:1.29-errs", signals=[stage.errors_at_the_gateway]))
+    stage.wait_for_end(rollout, 60)
+    check_stepped_back(stage, rollout, "signal", "apisix-5xx")
+
+
+@pytest.mark.timeout(240)
+def test_errors_that_only_traces_show_take_the_canary_to_0(
+    kubernetes_peer: KubernetesControlPlane, postgresql_peer: PostgreSql, oap_peer: OapServer
+) -> None:
+    backend = {"name": "skywalking", "type": "skywalking", "url": oap_peer.url, "settle": "5s"}
+    with (
+        Stage(kubernetes_peer, postgresql_peer, backends=[backend]) as stage,
+        Agents(stage.api, oap_peer, stage.namespace) as agents,
+    ):
+        agents.errors = {"-errs": 12}
+        stage.daemon()
+        signal = {"preset": "skywalking-traces", "window": "60s", "delay": "6s", "parameters": {"service": stage.namespace}}
+        wait_until(lambda: agents.known(10), 60, "a whole minute of every pod in OAP", every=0.5)
+        rollout = stage.submit(stage.plan("nginx:1.29-errs", signals=[signal], soak="5m", maxSoak="30m"))
+        stage.wait_for_end(rollout, 200)
+        check_stepped_back(stage, rollout, "signal", "skywalking-traces")
+
+
+def test_trouble_in_the_middle_of_promotion_puts_every_pod_back(stage: Stage) -> None:
+    stage.daemon()
+    rollout = stage.submit(stage.plan(promotion={"pace": "3s", "watch": "3s", "progressDeadline": "60s"}))
+    stage.wait_for_step(rollout, "promoting")
+    stage.wait_for_event(rollout, "pod-updated")
+    victim = next(pod for pod in stage.pods("release") if pod["spec"]["containers"][0]["image"] != OLD)
+    stage.cluster.behave(stage.namespace, victim["metadata"]["name"], "crash-loop")
+    row = stage.wait_for_end(rollout, 60)
+    assert row.outcome is Outcome.FAILED
+    assert victim["metadata"]["name"] in row.why, row.why
+    assert stage.images() == [OLD] * 10
+    stable = stage.deployment(STABLE)
+    assert stable["spec"].get("minReadySeconds", 0) == 0
+    assert not stable["spec"].get("paused")
+    assert stable["status"]["availableReplicas"] == 10
+    assert stage.deployment(CANARY)["spec"]["replicas"] == 0
+    back = stage.recorder.of(STABLE)[-1]
+    assert back.changes["image"] == ("nginx:1.28.0", OLD)
+    assert back.new("rollout/stopped") == rollout
+    stage.wait_until_told(rollout)
