@@ -78,15 +78,16 @@ def run(folder: Path, speed: float) -> None:
         sandbox.serve(CONTROL, Control(sandbox.live, lambda: sandbox.urls).respond)
         folder = folder.absolute()
         try:
-            _write(sandbox, folder)
+            write(sandbox, folder)
         except OSError as error:
             remedy = "--folder names another one"
             raise Refused(f"{folder} cannot be written: {error.strerror}", (Problem("no place", remedy=remedy),)) from None
-        typer.echo(_words(sandbox, folder, speed))
+        typer.echo(words(sandbox, folder, speed))
         stopping.wait()
 
 
-def _write(sandbox: Sandbox, folder: Path) -> None:
+def write(sandbox: Sandbox, folder: Path) -> None:
+    """Write kubeconfig, configuration and two plans. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     kubeconfig = sandbox.kubeconfig(folder / "kubeconfig")
     text = yaml.safe_dump(configuration(sandbox, folder, kubeconfig), sort_keys=False)
@@ -107,15 +108,16 @@ def configuration(sandbox: Sandbox, folder: Path, kubeconfig: Path) -> dict[str,
     }
 
 
-def _words(sandbox: Sandbox, folder: Path, speed: float) -> str:
+def words(sandbox: Sandbox, folder: Path, speed: float) -> str:
+    """Say what can be typed now."""
     urls = sandbox.urls
     backends = ", ".join(f"{name} {url}" for name, url in urls.items() if name not in {CONTROL, "webhooks"})
-    words = HELP.format(
+    text = HELP.format(
         folder=folder, quick=QUICK, example=EXAMPLE, control=urls[CONTROL], webhooks=urls["webhooks"], backends=backends
     )
     if speed != 1:
-        words += (
+        text += (
             f"\nIts time runs {speed:g} times as fast as the daemon's, whose windows will not fit it:"
             " for kubectl and curl this is fine, for `rollout serve` leave --speed at 1.\n"
         )
-    return words
+    return text
