@@ -40,6 +40,7 @@ from rollout.settings import Settings
 from rollout.settings_entries import Entry, Models
 from rollout.store.reading import StoredCodec
 from rollout.store.sql import open_store
+from rollout.wiring_offline import OfflineParts, offline_performers, open_offline
 
 M = TypeVar("M")
 
@@ -94,6 +95,7 @@ class Parts:
     clusters: dict[str, Cluster] = field(default_factory=dict)
     sources: dict[str, SignalSource] = field(default_factory=dict)
     notifiers: dict[str, Notifier] = field(default_factory=dict)
+    offline: OfflineParts = field(default_factory=OfflineParts)
     _open: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Self:
@@ -137,6 +139,7 @@ def _open_outside(parts: Parts, stack: ExitStack) -> None:
         cluster = KubernetesCluster(one.build(ClusterSettings), clock)
         parts.clusters[one.name] = cluster
         stack.callback(cluster.close)
+    parts.offline = open_offline(settings, clock, stack)
     for entry in settings.backends:
         source = _maker(SOURCES, entry, "backend")(entry, clock)
         parts.sources[entry.name] = source
@@ -155,7 +158,8 @@ def _maker(table: Mapping[str, tuple[type[BaseModel], M]], entry: Entry, what: s
 
 def performers(parts: Parts) -> dict[str, Performer]:
     """List who performs which kind of task."""
-    return {"preflight": Preflight(parts.clusters, parts.sources, parts.store, parts.clock).perform}
+    offline = offline_performers(parts.offline, parts.clusters, parts.store, parts.clock, parts.settings.plans.jobs)
+    return {"preflight": Preflight(parts.clusters, parts.sources, parts.store, parts.clock).perform, **offline}
 
 
 def build_daemon(parts: Parts, *, workers: Threads | None = None, periods: Periods | None = None, name: str = "") -> Daemon:

@@ -256,6 +256,22 @@ class Connection:
             raise failure(self._settings.name, request, reply)
         return reply.document
 
+    def text(self, request: Request, *, timeout: timedelta | None = None) -> str:
+        """As `want`, for an answer that is plain text (a pod's log)."""
+        seconds = (timeout or self._settings.read_timeout).total_seconds()
+        deadline = self._clock.monotonic() + seconds
+        response = self._open(request, seconds)
+        try:
+            body = self._body(response, deadline)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise self._unavailable(request, error, seconds) from error
+        finally:
+            _give_back(response)
+        reply = self._reply(request, response, body)
+        if not reply.ok:
+            raise failure(self._settings.name, request, reply)
+        return body.decode("utf-8", "replace")
+
     def stream(self, request: Request, *, silence: timedelta) -> Stream | Reply:
         """Open a watch whose reads wait for at most `silence`; a Reply where the answer is not 200. Raises Unavailable."""
         response = self._open(request, silence.total_seconds())

@@ -72,8 +72,8 @@ def _announce(scene: Scene, state: State, checks: tuple[Line, ...], report: tupl
     state = remember(state, impact=impact)
     state = enter(state, Announcing(scene.now), scene.now, None)
     why = (
-        f"{', '.join(map(str, plan.targets))} will be upgraded offline from {moment(window.starts_at)} to {moment(window.ends_at)}; "
-        f"a way back fits until {moment(latest_rollback(scene, state))}"
+        f"{', '.join(map(str, plan.targets))} will be upgraded offline from {moment(window.starts_at)} "
+        f"to {moment(window.ends_at)}; a way back fits until {moment(latest_rollback(scene, state))}"
     )
     ask = "`rollout acknowledge` first: somebody must have seen this report." if plan.spec.impact.acknowledgement else ""
     item = Tell(

@@ -1,0 +1,182 @@
+"""Performs what the offline procedure asks of a gateway: read, close, guard, prove, open, rehearse.
+
+Performers may be asked twice, late, or by a daemon that died: each says what the gate shall be, and looks. A gate that this process
+has begun to open for a rollout is never closed again for it, however late a guard's turn comes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from rollout.core.decision import Execution
+from rollout.core.errors import Refused
+from rollout.core.gate import GateConfig, GateObject, SavedGate
+from rollout.core.gate_plan import is_as_saved, is_closed
+from rollout.core.gate_probe import Passage, ProbeResult, explain, passage, proves
+from rollout.core.observation import Line, Task, TaskResult
+from rollout.core.offline_facts import plan_in, saved_gate
+from rollout.core.plan_gate import Gate
+from rollout.core.state import State
+from rollout.ports import Clock, Gateway
+
+
+class GateTasks:
+    """The performers of every `gate-...` task. `gateways` by name."""
+
+    def __init__(self, gateways: Mapping[str, Gateway], clock: Clock) -> None:
+        self._gateways = gateways
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._writing: dict[str, threading.Lock] = {}
+        self._opened: set[str] = set()
+
+    def performers(self) -> dict[str, Callable[[Execution, State, Task], TaskResult]]:
+        """List them by kind of task."""
+        return {
+            "gate-read": self.read,
+            "gate-close": self.close,
+            "gate-guard": self.guard,
+            "gate-verify": self.verify,
+            "gate-open": self.open,
+            "gate-watch": self.watch,
+            "gate-rehearse": self.rehearse,
+        }
+
+    def gateway(self, gate: Gate) -> Gateway:
+        """Find the plan's gateway. Raises Refused where it is not configured."""
+        found = self._gateways.get(gate.gateway)
+        if found is None:
+            known = ", ".join(sorted(self._gateways)) or "none"
+            raise Refused(f"no gateway {gate.gateway!r} is configured; configured: {known}")
+        return found
+
+    def read(self, execution: Execution, state: State, task: Task) -> TaskResult:
+        """Find the gate and take what stands on it. A gate of ours that was read before is read by what was saved."""
+        del state
+        gate = plan_in(execution).spec.gate
+        found = self.gateway(gate).find(gate.target, gate.config.plugin)
+        if is_closed(found, gate.config):
+            raise Refused(
+                f"{found} is closed already, exactly as this plan would: what stood there before is not known; open it first"
+            )
+        saved = found.save()
+        before = "nothing" if saved.absent else "a configuration of its own"
+        return self._done(task, f"{found} has {before}", facts={"saved": saved.to_json(), "gate": str(found)})
+
+    def close(self, execution: Execution, state: State, task: Task) -> TaskResult:
+        """Make it closed. Only ever with what stood there in the state that was committed."""
+        saved = self._saved(state)
+        gate = plan_in(execution).spec.gate
+        with self._writer(execution.id):
+            self._refuse_opened(execution.id)
+            found = self.gateway(gate).close_gate(saved.place, gate.config, gate.target.rule)
+        return self._done(task, f"{found} lets only the allow-list through")
+
+    def guard(self, execution: Execution, state: State, task: Task) -> TaskResult:
+        """Look whether it is still closed; close it again where it is not, and say who seems to have written it."""
+        saved = self._saved(state)
+        gate = plan_in(execution).spec.gate
+        gateway = self.gateway(gate)
+        with self._writer(execution.id):
+            self._refuse_opened(execution.id)
+            found = gateway.read(saved.place, gate.config.plugin, gate.target.rule)
+            if is_closed(found, gate.config):
+                return self._done(task, f"{found} is closed")
+            owner = f"; it is also written by {found.owner}" if found.owner else ""
+            closed = gateway.close_gate(saved.place, gate.config, gate.target.rule)
+        return self._done(task, f"{closed} was opened by somebody else{owner}; it is closed again", ok=False)
+
+    def verify(self, execution: Execution, state: State, task: Task) -> TaskResult:
+        """Read back and probe every vantage on every node. `proven`: `yes`, `no` (contradicted), or `unproven`."""
+        saved = self._saved(state)
+        gate = plan_in(execution).spec.gate
+        gateway = self.gateway(gate)
+        closed = task.argument("wanted") == "closed"
+        found = gateway.read(saved.place, gate.config.plugin, gate.target.rule if closed else "")
+        right = is_closed(found, gate.config) if closed else is_as_saved(found, saved)
+        if not right:
+            why = f"{found} reads back as something else than {'the closed gate' if closed else 'what was saved'}"
+            return self._done(task, why, ok=False, facts={"proven": "no"}, lines=(Line("gate", "failed", why),))
+        probed = [(vantage, result) for vantage in gate.vantages for result in gateway.probe(vantage)]
+        lines = tuple(_line(result, gate.config, closed=closed) for _, result in probed)
+        outside = any(not vantage.allowed for vantage, _ in probed)
+        proven = _proven(lines, outside=outside)
+        words = {"yes": f"read back, and {len(lines)} probe(s) agree", "no": "a probe contradicts it",
+                 "unproven": "read back; no probe proves it"}[proven]  # fmt: skip
+        return self._done(task, f"{found}: {words}", ok=proven != "no", facts={"proven": proven}, lines=lines)
+
+    def open(self, execution: Execution, state: State, task: Task) -> TaskResult:
+        """Put back exactly what was saved."""
+        saved = self._saved(state)
+        gate = plan_in(execution).spec.gate
+        with self._writer(execution.id):
+            self._opened.add(execution.id)
+            found = self.gateway(gate).open_gate(saved)
+        return self._done(task, f"{found} is as it was found", facts={"at": _text(self._clock.now())})
+
+    def watch(self, execution: Execution, state: State, task: Task) -> TaskResult:
+        """After opening: a late write of ours is taken back, somebody else's is left alone and told."""
+        saved = self._saved(state)
+        gate = plan_in(execution).spec.gate
+        gateway = self.gateway(gate)
+        found = gateway.read(saved.place, gate.config.plugin, gate.target.rule)
+        if is_as_saved(found, saved) or _restored(found, saved):
+            return self._done(task, f"{found} is as it was found")
+        if is_closed(found, gate.config):
+            gateway.open_gate(saved)
+            return self._done(task, f"{found} was closed once more by a write that came late; it is open again", ok=False)
+        return self._done(task, f"{found} was changed by somebody else after it was opened; it is left alone", ok=False)
+
+    def rehearse(self, execution: Execution, state: State, task: Task) -> TaskResult:
+        """Try everything but the write."""
+        del state
+        gate = plan_in(execution).spec.gate
+        checks = self.gateway(gate).rehearse(gate.target, gate.config, gate.vantages)
+        lines = tuple(Line(c.name, c.level, c.message, c.remedy) for c in checks)
+        refused = [line for line in lines if line.level == "refused"]
+        why = refused[0].message if refused else f"{len(lines)} checks passed"
+        return self._done(task, why, ok=not refused, lines=lines)
+
+    def _writer(self, rollout: str) -> threading.Lock:
+        with self._lock:
+            return self._writing.setdefault(rollout, threading.Lock())
+
+    def _refuse_opened(self, rollout: str) -> None:
+        if rollout in self._opened:
+            raise Refused("the gate is being opened already; it is not closed again")
+
+    def _saved(self, state: State) -> SavedGate:
+        saved = saved_gate(state)
+        if saved is None:
+            raise Refused("what stood on the gate is not saved; nothing is written")
+        return saved
+
+    def _done(self, task: Task, why: str, *, ok: bool = True, facts: Mapping[str, str] | None = None,
+              lines: tuple[Line, ...] = ()) -> TaskResult:  # fmt: skip
+        return TaskResult(task.key, self._clock.now(), "done", ok=ok, why=why, lines=lines, facts=facts or {})
+
+
+def _restored(found: GateObject, saved: SavedGate) -> bool:
+    return found.save() == saved
+
+
+def _text(at: datetime) -> str:
+    return at.isoformat()
+
+
+def _line(result: ProbeResult, config: GateConfig, *, closed: bool) -> Line:
+    words = explain(result, config, closed=closed)
+    if proves(result, config, closed=closed):
+        return Line("probe", "ok", words)
+    seen = passage(result, config)
+    wrong = seen.let_through if closed and not result.vantage.allowed else seen is Passage.BLOCKED
+    return Line("probe", "failed" if wrong else "warning", words)
+
+
+def _proven(lines: tuple[Line, ...], *, outside: bool) -> str:
+    levels = {line.level for line in lines}
+    if "failed" in levels:
+        return "no"
+    return "yes" if outside and levels == {"ok"} else "unproven"

@@ -1,0 +1,186 @@
+"""Performs the work of an offline plan: Jobs looked at until they have ended, HTTP requests, commands; hooks and tests alike."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from rollout.core.decision import Execution
+from rollout.core.errors import Refused, Unavailable
+from rollout.core.job_template import ROLLOUT_ID, Artifact, artifact_in, rendered
+from rollout.core.junit import cases_in
+from rollout.core.observation import Line, Task, TaskResult
+from rollout.core.offline_facts import memory_of, plan_in
+from rollout.core.plan_work import HttpRequest, Job, Work
+from rollout.core.state import State
+from rollout.core.wording import listed, span
+from rollout.ports import Clock
+from rollout.ports_offline import Commands, JobPhase, Jobs, JobSeen, Requests
+
+TAIL = 2_000
+"""Characters of a log or body that go to history."""
+_NUMBER = re.compile(r"(?:^|\s)(\d+)\s*$")
+
+Template = Callable[[str], Mapping[str, Any]]
+
+
+class WorkTasks:
+    """The performers of `job`, `job-halt` and `work`. `jobs` by cluster; `template` finds a Job template, or raises Refused."""
+
+    def __init__(self, jobs: Mapping[str, Jobs], template: Template, requests: Requests, commands: Commands, clock: Clock) -> None:
+        self._jobs = jobs
+        self._template = template
+        self._requests = requests
+        self._commands = commands
+        self._clock = clock
+
+    def performers(self) -> dict[str, Callable[[Execution, State, Task], TaskResult]]:
+        """List them by kind of task."""
+        return {"job": self.job, "job-halt": self.halt, "work": self.work}
+
+    # -- Jobs ----------------------------------------------------------------------------------------------------------
+
+    def job(self, execution: Execution, state: State, task: Task) -> TaskResult:
+        """Create the Job where it is not there yet, and look at it: `unavailable` while it runs, with any `trouble`."""
+        name = task.argument("job")
+        spec = _job_of(execution, name)
+        manifest = self.manifest(execution, state, spec, name, task.argument("attempt"))
+        return self._run(execution, task, manifest, name)
+
+    def _run(self, execution: Execution, task: Task, manifest: Mapping[str, Any], name: str) -> TaskResult:
+        jobs = self._of(execution)
+        namespace, called = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+        seen = jobs.look(namespace, called)
+        if seen is None:
+            jobs.ensure(namespace, manifest)
+            seen = jobs.look(namespace, called)
+        if seen is None or seen.phase is JobPhase.RUNNING:
+            return self._running(task, called, seen)
+        return self._ended(task, called, seen, name)
+
+    def _running(self, task: Task, called: str, seen: JobSeen | None) -> TaskResult:
+        since = seen.started_at if seen is not None else None
+        words = f"Job {called} runs" + (f" for {span(self._clock.now() - since)}" if since is not None else "")
+        trouble = seen.trouble if seen is not None else ""
+        facts = {"trouble": trouble} if trouble else {}
+        return TaskResult(task.key, self._clock.now(), "unavailable", ok=False, why=trouble or words, facts=facts)
+
+    def _ended(self, task: Task, called: str, seen: JobSeen, name: str) -> TaskResult:
+        facts = {"job": called}
+        took = seen.ended_at - seen.started_at if seen.ended_at is not None and seen.started_at is not None else None
+        if took is not None:
+            facts["seconds"] = str(round(took.total_seconds()))
+        if seen.exit_code is not None:
+            facts["exit_code"] = str(seen.exit_code)
+        if seen.log:
+            facts["log"] = seen.log[-TAIL:]
+        artifact = artifact_in(seen.log)
+        if artifact is not None:
+            facts |= {"artifact": artifact.id, "size": str(artifact.size), "sha256": artifact.sha256}
+        if name == "sessions" and (number := _last_number(seen.log)) is not None:
+            facts["sessions"] = number
+        lines = tuple(Line(case.name, "ok" if case.passed else "failed", case.message) for case in cases_in(seen.log))
+        broken = [line.name for line in lines if line.level == "failed"]
+        ok = seen.phase is JobPhase.SUCCEEDED and not broken
+        why = f"Job {called} " + ("is done" if seen.phase is JobPhase.SUCCEEDED else f"failed: {seen.why or seen.phase.value}")
+        if broken:
+            why += f"; {len(broken)} of {len(lines)} cases failed: {listed(broken)}"
+        why += f" in {span(took)}" if took is not None else ""
+        return TaskResult(task.key, self._clock.now(), "done", ok=ok, why=why, lines=lines, facts=facts)
+
+    def halt(self, execution: Execution, state: State, task: Task) -> TaskResult:
+        """Bring one attempt to rest for good, and say when no pod of it is left."""
+        name = task.argument("job")
+        manifest = self.manifest(execution, state, _job_of(execution, name), name, task.argument("attempt"))
+        seen = self._of(execution).halt(manifest["metadata"]["namespace"], manifest)
+        called = manifest["metadata"]["name"]
+        if seen.phase is JobPhase.RUNNING:
+            why = f"Job {called} is not at rest yet: {seen.why}"
+            return TaskResult(task.key, self._clock.now(), "unavailable", ok=False, why=why)
+        return TaskResult(task.key, self._clock.now(), "done", ok=True, why=f"Job {called} is at rest ({seen.phase.value})")
+
+    def manifest(self, execution: Execution, state: State, job: Job, name: str, attempt: str) -> dict[str, Any]:
+        """Make the Job: its parameters put in, named after rollout, step and attempt, ended by the cluster at its deadline."""
+        parameters = {**{k: str(v) for k, v in job.parameters.items()}, ROLLOUT_ID: execution.id}
+        backup = memory_of(state).backup
+        if backup is not None and name == "restore":
+            parameters |= Artifact(backup.id, backup.size, backup.sha256).parameters()
+        template = self._template(job.template) if job.template is not None else job.manifest or {}
+        manifest = rendered(template, parameters)
+        metadata = dict(manifest.get("metadata") or {})
+        metadata["name"] = job_name(execution.id, name, attempt)
+        metadata["namespace"] = metadata.get("namespace") or execution.target.namespace
+        metadata["labels"] = {**(metadata.get("labels") or {}), "rollout/id": execution.id}
+        spec = {"backoffLimit": 0, **(manifest.get("spec") or {})}
+        spec.setdefault("activeDeadlineSeconds", round(job.deadline.total_seconds()))
+        return {**manifest, "metadata": metadata, "spec": spec}
+
+    def _of(self, execution: Execution) -> Jobs:
+        found = self._jobs.get(execution.target.cluster)
+        if found is None:
+            raise Refused(f"no cluster {execution.target.cluster!r} is configured")
+        return found
+
+    # -- hooks and tests -------------------------------------------------------------------------------------------------
+
+    def work(self, execution: Execution, state: State, task: Task) -> TaskResult:
+        """Do one hook or test once."""
+        spec = plan_in(execution).spec
+        works: tuple[Work, ...] = spec.tests if task.argument("list") == "tests" else spec.quiesce.hooks
+        work = works[int(task.argument("index"))]
+        if work.job is not None:
+            name = f"{'test' if task.argument('list') == 'tests' else 'hook'}-{task.argument('mark')}{task.argument('index')}"
+            manifest = self.manifest(execution, state, work.job, name, task.argument("attempt"))
+            return self._run(execution, task, manifest, name)
+        try:
+            if work.http is not None:
+                return self._http(task, work.http, work.timeout)
+            return self._command(execution, task, work)
+        except Unavailable as away:
+            return TaskResult(task.key, self._clock.now(), "done", ok=False, why=str(away))
+
+    def _http(self, task: Task, http: HttpRequest, timeout: timedelta) -> TaskResult:
+        answer = self._requests.send(http.method, http.url, http.headers, http.body, timeout=timeout)
+        wanted = f"{http.method} {http.url.split('?', 1)[0]}: HTTP {answer.code}"
+        right = answer.code in http.status
+        holds = http.contains in answer.output
+        why = wanted if right else f"{wanted}, expected {' or '.join(map(str, http.status))}"
+        why += "" if holds or not right else f", but the body does not hold {http.contains!r}"
+        facts = {"code": str(answer.code), "output": answer.output[-TAIL:], "seconds": f"{answer.took.total_seconds():.2f}"}
+        return TaskResult(task.key, self._clock.now(), "done", ok=right and holds, why=why, facts=facts)
+
+    def _command(self, execution: Execution, task: Task, work: Work) -> TaskResult:
+        words = work.command or ()
+        environment = {"ROLLOUT_ID": execution.id, "ROLLOUT_TARGET": str(execution.target), "ROLLOUT_IMAGE": execution.image}
+        answer = self._commands.run(words, environment, timeout=work.timeout)
+        why = f"{words[0]} ended with {answer.code}"
+        facts = {"code": str(answer.code), "output": answer.output[-TAIL:], "seconds": f"{answer.took.total_seconds():.2f}"}
+        return TaskResult(task.key, self._clock.now(), "done", ok=answer.code == 0, why=why, facts=facts)
+
+
+def job_name(rollout: str, name: str, attempt: str) -> str:
+    """Name a Job after rollout, step and attempt, within the 63 characters that a pod's label takes.
+
+    >>> job_name("orders-3-0-1a2b3c4d", "backup", "1")
+    'orders-3-0-1a2b3c4d-backup-1'
+    """
+    stem, _, mark = rollout.rpartition("-")
+    return f"{stem[:32].rstrip('-.')}-{mark}-{name}-{attempt}".lower().replace("_", "-").replace(".", "-")
+
+
+def _job_of(execution: Execution, name: str) -> Job:
+    spec = plan_in(execution).spec
+    found = {"backup": spec.backup, "migrate": spec.migrate, "restore": spec.restore, "sessions": spec.quiesce.sessions}[name]
+    if found is None:
+        raise Refused(f"the plan has no {name} Job")
+    return found
+
+
+def _last_number(log: str) -> str | None:
+    for line in reversed(log.strip().splitlines()):
+        found = _NUMBER.search(line)
+        if found:
+            return found[1]
+    return None

@@ -1,0 +1,68 @@
+"""From settings to what offline upgrades need: gateways, Jobs, topologies, and who performs their tasks."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rollout.adapters.apisix import ApisixGateway
+from rollout.adapters.apisix_admin import ApisixSettings
+from rollout.adapters.job_templates import JobTemplates, default_folder
+from rollout.adapters.kubernetes_api import ClusterSettings
+from rollout.adapters.kubernetes_custom import KubernetesObjects
+from rollout.adapters.kubernetes_jobs import KubernetesJobs
+from rollout.adapters.skywalking import SkyWalkingSettings
+from rollout.adapters.skywalking_topology import SkyWalkingTopology
+from rollout.adapters.work import HttpRequests, LocalCommands
+from rollout.engine.offline_checks import CheckTasks
+from rollout.engine.offline_gate import GateTasks
+from rollout.engine.offline_work import WorkTasks
+from rollout.engine.tasks import Performer
+from rollout.ports import Clock, Cluster, Gateway, Store
+from rollout.ports_offline import Jobs, Topology
+from rollout.settings import Settings
+
+
+@dataclass(slots=True)
+class OfflineParts:
+    """What only offline upgrades use, by the names of the configuration."""
+
+    gateways: dict[str, Gateway] = field(default_factory=dict)
+    jobs: dict[str, Jobs] = field(default_factory=dict)
+    topologies: dict[str, Topology] = field(default_factory=dict)
+
+
+def open_offline(settings: Settings, clock: Clock, stack: ExitStack) -> OfflineParts:
+    """Open gateways and Jobs; nothing is connected before it is used. Raises Refused."""
+    parts = OfflineParts()
+    clusters: dict[str, ClusterSettings] = {one.name: one.build(ClusterSettings) for one in settings.clusters}
+    for name, one in clusters.items():
+        jobs = KubernetesJobs(one, clock)
+        stack.callback(jobs.close)
+        parts.jobs[name] = jobs
+    for entry in settings.gateways:
+        wanted = entry.build(ApisixSettings)
+        cluster = clusters.get(wanted.cluster)
+        objects = KubernetesObjects(cluster, clock) if cluster is not None else None
+        if objects is not None:
+            stack.callback(objects.close)
+        gateway = ApisixGateway(entry.name, wanted, clock, objects=objects)
+        stack.callback(gateway.close)
+        parts.gateways[entry.name] = gateway
+    for backend in settings.backends:
+        if backend.type == "skywalking":
+            topology = SkyWalkingTopology(backend.name, backend.build(SkyWalkingSettings), clock)
+            stack.callback(topology.close)
+            parts.topologies[backend.name] = topology
+    return parts
+
+
+def offline_performers(
+    parts: OfflineParts, clusters: dict[str, Cluster], store: Store, clock: Clock, templates: Path | None
+) -> dict[str, Performer]:
+    """List who performs the offline procedure's tasks."""
+    template = JobTemplates(templates or default_folder())
+    work = WorkTasks(parts.jobs, template, HttpRequests(clock), LocalCommands(clock), clock)
+    checks = CheckTasks(clusters, parts.jobs, parts.gateways, parts.topologies, work, store, clock)
+    return {**checks.performers(), **GateTasks(parts.gateways, clock).performers(), **work.performers()}
