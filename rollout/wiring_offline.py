@@ -42,7 +42,7 @@ def open_offline(settings: Settings, clock: Clock, stack: ExitStack) -> OfflineP
         stack.callback(jobs.close)
         parts.jobs[name] = jobs
     for entry in settings.gateways:
-        wanted = entry.build(ApisixSettings)
+        wanted: ApisixSettings = entry.build(ApisixSettings)
         cluster = clusters.get(wanted.cluster)
         objects = KubernetesObjects(cluster, clock) if cluster is not None else None
         if objects is not None:
