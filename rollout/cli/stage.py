@@ -21,7 +21,8 @@ from rollout.settings import Settings
 from rollout.store import schema
 from rollout.wiring import Parts, build_daemon, open_parts
 
-STEP = timedelta(seconds=60)
+STEP = timedelta(seconds=120)
+"""As far as time goes at once: as often as the daemon looks of itself."""
 SHORTEST = timedelta(milliseconds=200)
 PATIENCE_SECONDS = 20.0
 """Real time after which waiting for the daemon to settle is given up: then something is wrong."""
@@ -56,6 +57,7 @@ class Stage:
         self.parts: Parts
         self.daemon: Daemon
         self._tick = threading.Event()
+        self._versions: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         self._stack.enter_context(self.sandbox)
@@ -88,9 +90,16 @@ class Stage:
             self.daemon.engine.wakes.nudge()
             self._settled(target)
             self.daemon.upkeep.ask()
-            self.daemon.outbox.deliver()
+            self._deliver()
             seen(self.sandbox.clock.now())
         return True
+
+    def _deliver(self) -> None:
+        """Let notices leave before time goes on, where a commit may have owed any."""
+        versions = {active.execution.id: active.version for active in self.daemon.engine.actives()}
+        if versions != self._versions:
+            self._versions = versions
+            self.daemon.outbox.deliver()
 
     def _next_step(self) -> timedelta:
         """Go to whatever comes first: the daemon's next look, the cluster's next event, a minute."""
@@ -138,5 +147,5 @@ def settings_for(urls: Mapping[str, str], kubeconfig: Path) -> dict[str, Any]:
         "clusters": [{"name": "default", "kubeconfig": str(kubeconfig), "context": "sandbox"}],
         "backends": [{"name": kind, "type": kind, "url": urls[kind]} for kind in kinds if kind in urls],
         "channels": [{"name": "operations", "type": "slack", "url": f"{urls['webhooks']}/hooks/operations"}],
-        "timing": {"lease": "24d", "askEvery": "1s"},
+        "timing": {"lease": "24d", "askEvery": "1s", "lookEvery": "2m", "longestGap": "5m"},
     }

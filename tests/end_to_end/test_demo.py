@@ -1,0 +1,32 @@
+"""`rollout demo` as a newcomer runs it: both stories, a verdict, and the rows left for `rollout list`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.processes import CLOCK, COMMAND, environment
+
+SECONDS = 60.0
+
+
+@pytest.mark.timeout(240)
+def test_a_good_version_goes_all_the_way_and_a_bad_one_is_stepped_back_in_under_a_minute(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'demo.db'}"
+    began = CLOCK.monotonic()
+    played = run("demo", "--database", database)
+    seconds = CLOCK.monotonic() - began
+
+    assert played.returncode == 0, played.stdout[-3000:] + played.stderr[-3000:]
+    listed = json.loads(run("list", "--all", "-o", "json", "--database", database).stdout)
+    assert {row["name"]: row["state"] for row in listed} == {"demo-good": "succeeded", "demo-bad": "failed"}
+    assert "default/nginx: promoted" in played.stdout
+    assert "default/nginx: failed, stepped back" in played.stdout
+    assert seconds < SECONDS, f"{seconds:.0f} s"
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(COMMAND), *arguments], capture_output=True, text=True, timeout=200, env=environment(), check=False)
