@@ -118,7 +118,9 @@ class Saving:
         active.owed_commands = active.owed_commands[sent.owed[2] :]
         active.last_command = max((active.last_command, *sent.transition.consumed))
         overtaken = isinstance(active.state.step, Retreating) and not isinstance(sent.state.step, Retreating | Ended)
-        if sent.adopt and not overtaken:
+        if overtaken:
+            _number_after(active, sent.state.notices)
+        elif sent.adopt:
             active.state = sent.state
         active.unsaved = overtaken or bool(active.owed_events or active.owed_notices or active.owed_commands)
 
