@@ -7,6 +7,7 @@ step back has happened already: what it owes to history and to people is kept un
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
