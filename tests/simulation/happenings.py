@@ -104,6 +104,8 @@ def _weather(simulation: Simulation, happening: Happening) -> None:
                 source.quiet = (now, now + timedelta(hours=8 * part))
         case "daemon stalled":
             simulation.stall(timedelta(minutes=5 + 240 * part**3))
+        case "daemon slept":
+            simulation.stall(timedelta(hours=part), another=False)
         case "daemon killed":
             for daemon in [d for d in simulation.daemons if d.awake]:
                 simulation.kill(daemon)

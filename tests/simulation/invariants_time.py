@@ -14,7 +14,7 @@ from tests.simulation.scenario import BACKENDS, CANARY, LOOK_EVERY, NEW, STABLE
 AT_ONCE = timedelta(seconds=90)
 """Also with an API that fails now and then."""
 GRACE = timedelta(minutes=2)
-SLACK = timedelta(minutes=40)
+SLACK = timedelta(minutes=50)
 """A window, its delay and two looks: how late the daemon may learn that nothing is seen any more."""
 AT_ONCE_REASONS = frozenset({"CrashLoopBackOff", "CreateContainerConfigError"})
 

@@ -46,6 +46,7 @@ class WorldCluster:
         self.behind = False
         """The watches bring nothing: what happens is seen later, all at once."""
         self._unread: list[Change] = []
+        self._views: dict[Target, TargetView] = {}
         world.observers.append(self._observe)
 
     @property
@@ -74,6 +75,7 @@ class WorldCluster:
                 self._unread.append(change)
                 return
             document = change.new if change.new is not None else change.old
+            self._views.clear()
             touched = self._memory[change.namespace].change(change.resource, change.type.value, document)
             for listener in self._listeners:
                 for deployment in sorted(touched):
@@ -83,7 +85,10 @@ class WorldCluster:
         if self.unseen:
             return Unreachable(self.unseen)
         self.follow(target.namespace)
-        return self._memory[target.namespace].view(target, self.world.now)
+        known = self._views.get(target)
+        if known is None:
+            known = self._views[target] = self._memory[target.namespace].view(target, self.world.now)
+        return known
 
     def look(self, target: Target, *, timeout: timedelta) -> TargetView:
         view = self.view(target)

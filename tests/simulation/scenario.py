@@ -16,7 +16,7 @@ from rollout.sandbox.kube_objects import Json
 M, H = timedelta(minutes=1), timedelta(hours=1)
 OLD, NEW, HOTFIX = "shop:1.0", "shop:2.0", "shop:1.0-hotfix"
 NAMESPACE, STABLE, CANARY = "default", "shop", "shop-canary"
-LOOK_EVERY, WINDOW = 10 * M, 15 * M
+LOOK_EVERY = 15 * M
 BACKENDS = {"apisix-5xx": "prometheus", "skywalking-traces": "skywalking"}
 GOOD = frozenset({"healthy", "evicted"})
 

@@ -43,8 +43,8 @@ from tests.simulation.scenario import CANARY as CANARY
 
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
-UPKEEP_EVERY = timedelta(minutes=5)
-LEASE = timedelta(minutes=12)
+UPKEEP_EVERY = timedelta(minutes=10)
+LEASE = timedelta(minutes=25)
 PATIENCE = timedelta(hours=84)
 """How long a rollout may go on before a person stops it; it must have asked by then."""
 SETTLE = timedelta(hours=2)
@@ -72,7 +72,7 @@ class Daemon:
         self.next_upkeep = s.world.now
         self.cluster = PlayedCluster(s.stage, name, s)
         store = PlayedStore(s.stage, s.store)
-        timing = Timing(LOOK_EVERY, timedelta(minutes=25), timedelta(minutes=30))
+        timing = Timing(LOOK_EVERY, timedelta(minutes=35), timedelta(hours=2))
         setup = Setup(name, s.policy, timing, ("ops",), LEASE)
         self.engine = Engine(
             setup, store, {"default": self.cluster}, {"preflight": s.preflight}, StoredCodec(s.store), s.clock, Inline()  # type: ignore[arg-type]  # PlayedStore passes the rest through
@@ -117,7 +117,7 @@ class Simulation:
         self.story: list[str] = []
         self._numbers = count()
         self._names = count(1)
-        self._passed = self.world.now
+        self._passed = self.began = self.world.now
         self.facts = Facts(self.world, scenario=story, outages=self.outages)
         self.rules: list[Invariant] = [rule(self.facts) for rule in RULES]
 
@@ -155,7 +155,7 @@ class Simulation:
         self.facts.told = lambda: [dict(row) for row in self.store.notices(self.rollout)]
         self.facts.arrived = self.channel.told
         self.facts.answered = {name: source.answered for name, source in self.sources.items()}
-        self._passed = self.world.now
+        self._passed = self.began = self.world.now
         self.start_daemon()
         for happening in story.happenings:
             self.later(happening.after, happening.what, lambda it=happening: happen(self, it))  # type: ignore[misc]  # bound now
@@ -292,14 +292,15 @@ class Simulation:
         self.tell(f"{daemon.name} is dead")
         self.later(wait, "the supervisor starts another", self.start_daemon)
 
-    def stall(self, span: timedelta) -> None:
+    def stall(self, span: timedelta, *, another: bool = True) -> None:
         """SIGSTOP, or a laptop that slept: its memory and its picture of the cluster stay as they are; another one starts."""
         for daemon in self.daemons:
             if daemon.awake:
                 daemon.awake, daemon.cluster.behind = False, True
                 self.tell(f"{daemon.name} stops")
                 self.later(span, f"{daemon.name} goes on", lambda it=daemon: self._go_on(it))  # type: ignore[misc]  # bound now
-        self.start_daemon()
+        if another:
+            self.start_daemon()
 
     def _go_on(self, daemon: Daemon) -> None:
         """It looks first with what it remembers, then its watches bring the rest."""

@@ -1,0 +1,56 @@
+"""Two thousand rollouts, each from a seed, each held to every invariant; with xdist they are spread over the cores.
+
+`SIMULATION_SEEDS` plays fewer or more. What fails is told again by `python -m tests.simulation --replay SEED`.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+
+import pytest
+
+from tests.simulation.__main__ import play_some
+from tests.simulation.scenario import Happening, Scenario, scenario
+from tests.simulation.simulation import Simulation, simulate
+
+SEEDS = int(os.environ.get("SIMULATION_SEEDS", "2000"))
+AT_ONCE = 50
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
+def test_no_seed_breaks_an_invariant(first: int) -> None:
+    broken = [result for result in play_some(list(range(first, min(first + AT_ONCE, SEEDS)))) if result.broken]
+    assert not broken, "\n".join(f"--replay {result.seed}: {result.broken}" for result in broken)
+
+
+def test_a_seed_is_the_same_story_every_time() -> None:
+    assert simulate(11).story == simulate(11).story
+
+
+def quiet_story(conduct: str = "healthy", *happenings: Happening) -> Scenario:
+    """A story in which nothing fails but what is asked for."""
+    story = scenario(1)
+    story.conduct, story.trouble, story.signals, story.freeze, story.approval = conduct, 0.0, ("apisix-5xx",), (), False
+    story.happenings = list(happenings)
+    story.behaviour = story.old
+    return story
+
+
+def test_a_healthy_version_in_quiet_weather_goes_all_the_way() -> None:
+    assert Simulation(quiet_story()).run().value == "succeeded"
+
+
+@pytest.mark.parametrize("what", ["clock forward", "clock back"])
+def test_a_clock_that_steps_an_hour_earns_no_credit(what: str) -> None:
+    played = Simulation(quiet_story("healthy", Happening(timedelta(hours=10), what)))
+    assert played.run().value == "succeeded"
+    grown = [row.event.at for row in played.store.history(played.rollout) if row.event.kind == "promoting"]
+    assert grown[0] - played.clock.skew >= played.began + timedelta(hours=24)
+
+
+def test_a_laptop_that_slept_earns_no_credit_for_the_night() -> None:
+    played = Simulation(quiet_story("healthy", Happening(timedelta(hours=5), "daemon slept", 8.0)))
+    assert played.run().value == "succeeded"
+    promoted = [row.event.at for row in played.store.history(played.rollout) if row.event.kind == "promoting"]
+    assert promoted[0] >= played.began + timedelta(hours=24 + 7)
