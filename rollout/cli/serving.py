@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +12,10 @@ from typing import Annotated
 import typer
 
 from rollout.cli.context import EXIT_FAILED, ConfigOption, DatabaseOption, failures, prepared_database, settings_of
+
+STOP_SECONDS = 5.0
+LEAVE_SECONDS = 8.5
+"""Real time for stopping cleanly, and after which it is not waited any longer."""
 
 
 def register(app: typer.Typer) -> None:
@@ -49,8 +55,26 @@ def serve(
             try:
                 stopping.wait()
             finally:
-                daemon.stop()
+                _leave_within(LEAVE_SECONDS)
+                daemon.stop(STOP_SECONDS)
                 web.stop()
+        _leave_hanging_requests()
+
+
+def _leave_within(seconds: float) -> None:
+    """End the process by then, whatever hangs: what was decided stands in the database, and what was done is looked at again."""
+    last = threading.Timer(seconds, os._exit, (0,))
+    last.daemon = True
+    last.start()
+
+
+def _leave_hanging_requests() -> None:
+    """Do not wait for threads whose answers nobody wants any more, as the interpreter would do."""
+    main = threading.main_thread()
+    if any(thread is not main and not thread.daemon for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def demo(

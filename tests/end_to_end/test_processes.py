@@ -115,12 +115,12 @@ def test_a_crashing_version_is_stepped_back_and_no_notice_is_lost_though_the_cha
     assert place.deployment("nginx") == (10, 10, OLD)
 
 
-def test_sigterm_stops_within_ten_seconds_though_the_cluster_and_a_backend_hang(place: Place, recorder: Recorder) -> None:
+def test_sigterm_stops_within_ten_seconds_though_the_cluster_and_every_backend_hang(place: Place, recorder: Recorder) -> None:
     daemon = place.serve()
     place.submit()
     recorder.wait_for("nginx-canary 0 -> 1 by rollout")
-    place.fault("prometheus", "hang")
-    place.fault("kubernetes", "hang")
+    for backend in ("prometheus", "webhooks", "kubernetes"):
+        place.fault(backend, "hang")
     code, seconds = daemon.terminate()
 
     assert code == 0, daemon.output()[-2000:]
