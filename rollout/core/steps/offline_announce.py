@@ -141,4 +141,6 @@ def _begin(scene: Scene, state: State) -> Move:
     )
     every = tuple(o for o, _ in plan.announcements)
     state = remember(state, announced=tuple(dict.fromkeys((*memory_of(state).announced, *every))))
-    return Move(enter(replace(state, approval=None), ClosingGate(scene.now), scene.now, None), why, tells=(item,))
+    return Move(
+        enter(replace(state, approval=None), ClosingGate(scene.now), scene.now, None), why, tells=(item,), wake_in=timedelta()
+    )

@@ -1,0 +1,438 @@
+"""One offline rollout from a seed: the real engine on the pretend world, with crashes, lost answers, and hands that reach in.
+
+The invariants are checked inside the world, at every change of a pod and with a request from outside at every step of time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+from rollout.core.commands import Verb
+from rollout.core.decision import Timing
+from rollout.core.errors import RolloutError
+from rollout.core.history import NoticeKind, Outcome
+from rollout.core.plan import OfflinePlan, plan_of
+from rollout.core.policy import Policy
+from rollout.core.state import State
+from rollout.core.state_offline import Deciding, RollingBack
+from rollout.engine.engine import Engine, Setup
+from rollout.engine.offline_checks import CheckTasks
+from rollout.engine.offline_gate import GateTasks
+from rollout.engine.offline_work import WorkTasks
+from rollout.engine.outbox import Outbox
+from rollout.engine.upkeep import Upkeep
+from rollout.engine.usecases import Desk
+from rollout.engine.workers import Inline
+from rollout.sandbox.behaviour import Behaviour
+from rollout.sandbox.kube_objects import Json
+from rollout.sandbox.storage import Change
+from rollout.sandbox.world import World
+from rollout.store.memory import MemoryStore
+from rollout.store.reading import StoredCodec
+from tests.simulation.dice import Crash, Dice
+from tests.simulation.offline_players import (
+    INSIDE,
+    OUTSIDE,
+    Database,
+    NoCommands,
+    WorldApisix,
+    WorldGateway,
+    WorldJobs,
+    WorldRequests,
+)
+from tests.simulation.players import Channel, Outages, PlayedCluster, PlayedStore, Stage
+from tests.simulation.pretend import START, WorldClock
+
+M, H = timedelta(minutes=1), timedelta(hours=1)
+OLD, NEW = "orders:1.0", "orders:2.0"
+BACKUP, MIGRATE, RESTORE = "job-backup:1", "job-migrate:1", "job-restore:1"
+WINDOW_START = START + 3 * H
+ARTIFACT = 'rollout-artifact: {"id": "@", "size": 4096, "sha256": "' + "ab" * 32 + '"}'
+
+
+@dataclass
+class Tale:
+    """What a seed is about."""
+
+    random: Random
+    trouble: float = 0.0
+    new_passes: bool = True
+    backup: str = "good"
+    migrate: str = "good"
+    restore: str = "good"
+    on_failure: str = "ask"
+    person: str = "rollback"
+    before: Json | None = None
+    hands: list[tuple[timedelta, str]] = field(default_factory=list)
+
+
+def tale(seed: int) -> Tale:
+    """Draw one."""
+    random = Random(seed)
+    made = Tale(random)
+    made.trouble = random.choice((0.0, 0.01, 0.03, 0.06))
+    made.new_passes = random.random() < 0.55
+    made.backup = random.choices(("good", "fails", "silent"), (10, 1, 1))[0]
+    made.migrate = random.choices(("good", "fails", "hangs"), (8, 1, 1))[0]
+    made.restore = random.choices(("good", "fails"), (7, 1))[0]
+    made.on_failure = random.choice(("ask", "rollback"))
+    made.person = random.choice(("rollback", "nobody", "approve", "open", "abort"))
+    made.before = random.choice((None, None, {"blacklist": ["203.0.113.9"], "message": "go away"}))
+    happen = ("gate opened by hand", "scaled up by hand", "gateway away", "store away", "cluster away", "abort", "pause", "extend",
+              "cancel", "daemon killed")  # fmt: skip
+    for _ in range(random.choice((0, 0, 1, 2))):
+        after = random.choice((timedelta(hours=random.uniform(0, 3)), 3 * H + timedelta(minutes=random.uniform(0, 40))))
+        made.hands.append((after, random.choice(happen)))
+    made.hands.sort()
+    return made
+
+
+def plan_for(made: Tale) -> OfflinePlan:
+    """The plan: an upgrade with a schema change, everything in it."""
+
+    def job(image: str, **more: Any) -> Json:  # noqa: ANN401 - the plan's own values
+        container = {"name": "work", "image": image}
+        if image == RESTORE:
+            container["args"] = ["$(ARTIFACT)"]  # type: ignore[assignment]
+        pod = {"restartPolicy": "Never", "containers": [container]}
+        manifest = {"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": {"spec": pod}}}
+        return {"manifest": manifest, "deadline": "10m", **more}
+
+    spec = {
+        "target": {"namespace": "shop", "stable": "orders"}, "image": NEW, "schemaChange": True,
+        "window": {"startAt": "2026-11-22 11:00", "timezone": "UTC", "duration": "3h", "startGrace": "20m"},
+        "announce": {"offsets": ["2h", "1h", "10m"]},
+        "gate": {"route": {"id": "1"}, "allow": [f"{INSIDE}/32"], "message": "closed", "probes": {
+            "outside": [{"url": "/", "sourceAddress": OUTSIDE}], "inside": [{"url": "/", "sourceAddress": INSIDE}]}},
+        "backup": job(BACKUP), "migrate": job(MIGRATE), "restore": job(RESTORE, expected="5m"),
+        "tests": [{"name": "health", "http": {"url": "http://shop/"}, "timeout": "10s", "pause": "1s"}],
+        "onFailure": made.on_failure, "margin": "10m", "watch": "5m",
+    }  # fmt: skip
+    plan = plan_of({"apiVersion": "rollout/v1", "kind": "Offline", "metadata": {"name": "orders"}, "spec": spec})
+    assert isinstance(plan, OfflinePlan)
+    return plan
+
+
+def manifests() -> list[Json]:
+    """The service that is upgraded."""
+    labels = {"app": "orders"}
+    container = {"name": "orders", "image": OLD, "readinessProbe": {"httpGet": {"path": "/", "port": 80}}}
+    deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "orders", "namespace": "shop"},
+                  "spec": {"replicas": 2, "selector": {"matchLabels": labels},
+                           "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}}}}  # fmt: skip
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "orders", "namespace": "shop"},
+               "spec": {"selector": labels, "ports": [{"port": 80}]}}  # fmt: skip
+    return [deployment, service]
+
+
+class Broken(AssertionError):
+    """An invariant does not hold."""
+
+
+class Story:
+    """One run. `told` is the story, for whoever has to find out why a seed is red."""
+
+    def __init__(self, made: Tale, *, trouble: float | None = None) -> None:
+        self.tale = made
+        self.told: list[str] = []
+        self.world = World(START, made.random.randrange(1 << 30), record_events=False)
+        self.world.load(manifests())
+        self.world.advance_by(M)
+        self.database = Database()
+        self.apisix = WorldApisix(self.world, made.before)
+        self.original = self.apisix.gate()
+        self._behave()
+        self._later: list[tuple[datetime, str, Callable[[], object]]] = []
+        dice = Dice(made.random, made.trouble if trouble is None else trouble, most_crashes=6)
+        self.outages = Outages()
+        self.stage = Stage(self.world, dice, self.outages, self._soon, self._say)
+        self.clock = WorldClock(self.world)
+        self.inner = MemoryStore(self.clock)
+        self.channel = Channel(self.stage)
+        self.plan = plan_for(made)
+        self.hand_opened: datetime | None = None
+        self.hand_scaled: datetime | None = None
+        self.deaths = 0
+        self.engine: Engine | None = None
+        self.rollout = ""
+        self.acted: list[str] = []
+        self.person_at: datetime | None = None
+        self.world.observers.append(self._watch)
+
+    def _say(self, words: str) -> None:
+        self.told.append(f"{self.world.now:%d %H:%M:%S} {words}")
+
+    def _soon(self, wait: timedelta, what: str, do: Callable[[], object]) -> None:
+        self._later.append((self.world.now + wait, what, do))
+
+    def _behave(self) -> None:
+        good = Behaviour(completes_after=timedelta(seconds=40), log=("working", ARTIFACT))
+        fails = Behaviour(completes_after=timedelta(seconds=40), exit_code=1, log=("broken",))
+        hangs = Behaviour(completes_after=timedelta(hours=9))
+        silent = Behaviour(completes_after=timedelta(seconds=40), log=("working",))
+        kinds = {"good": good, "fails": fails, "hangs": hangs, "silent": silent}
+        self.world.behaviours[BACKUP] = kinds[self.tale.backup]
+        self.world.behaviours[MIGRATE] = kinds[self.tale.migrate]
+        self.world.behaviours[RESTORE] = kinds[self.tale.restore]
+
+    # -- the daemon --------------------------------------------------------------------------------------------------
+
+    def born(self) -> None:
+        """Start a daemon; what the one before knew in memory is gone."""
+        self.inner.release("d1")
+        self.cluster = PlayedCluster(self.stage, "d1", self)
+        store: Any = PlayedStore(self.stage, self.inner)
+        gateway: Any = WorldGateway(self.apisix, self.stage)
+        jobs = {"default": WorldJobs(self.world, self.stage)}
+        requests = WorldRequests(self.apisix, self.stage, self._passes)
+        work = WorkTasks(jobs, self._no_template, requests, NoCommands(), self.clock)
+        checks = CheckTasks({"default": self.cluster}, jobs, {"apisix": gateway}, {}, work, store, self.clock)
+        performers = {**checks.performers(), **GateTasks({"apisix": gateway}, self.clock).performers(), **work.performers()}
+        setup = Setup("d1", Policy(), Timing(), ("ops",), timedelta(days=30))
+        self.codec = StoredCodec(self.inner)
+        self.engine = Engine(setup, store, {"default": self.cluster}, performers, self.codec, self.clock, Inline())
+        self.upkeep = Upkeep(self.engine, {})
+        self.outbox = Outbox(store, {"ops": self.channel}, self.clock, Inline())
+
+    def _no_template(self, name: str) -> Json:
+        raise AssertionError(name)
+
+    def _passes(self, image: str) -> bool:
+        return self.database.schema == ("old" if image == OLD else "new") and (image == OLD or self.tale.new_passes)
+
+    def sent(self, daemon: str, patch: Any) -> None:  # noqa: ANN401 - the Referee's signature
+        del daemon
+        self._say(f"sent: {patch.why}")
+
+    # -- the world, watched -------------------------------------------------------------------------------------------
+
+    def _state(self) -> State:
+        row = self.inner.rollout(self.rollout)
+        assert row is not None
+        return self.codec.state(row.state, row.id)
+
+    def _watch(self, change: Change) -> None:
+        if change.resource == "pods" and change.new is not None:
+            self._watch_pod(change)
+
+    def _watch_pod(self, change: Change) -> None:
+        pod = change.new
+        old_phase = change.old["status"].get("phase") if change.old is not None else None
+        phase = pod["status"].get("phase")
+        image = pod["spec"]["containers"][0]["image"]
+        gone = change.type.value == "DELETED"
+        if image in (OLD, NEW) and phase == "Running" and old_phase != "Running" and not gone:
+            self._service_starts(image)
+        if image in (BACKUP, MIGRATE, RESTORE) and not gone and phase != old_phase:
+            self._job_pod(image, pod, phase)
+        elif image in (MIGRATE, RESTORE) and gone and old_phase == "Running":
+            self._say(f"{image} was cut off")
+
+    def _alive(self, *images: str) -> list[str]:
+        return [
+            p["metadata"]["name"]
+            for p in self.world.objects("pods", "shop")
+            if p["spec"]["containers"][0]["image"] in images and p["status"].get("phase") == "Running"
+        ]
+
+    def _service_starts(self, image: str) -> None:
+        self._say(f"a pod of {image} starts, schema {self.database.schema}")
+        wanted = "old" if image == OLD else "new"
+        by_hand = self.hand_scaled is not None and self.world.now - self.hand_scaled < 3 * M
+        if self.database.schema != wanted and not by_hand:
+            raise Broken(f"{image} starts on schema {self.database.schema}")
+        if self._alive(OLD if image == NEW else NEW) and not by_hand:
+            raise Broken("old and new code run at once")
+
+    def _job_pod(self, image: str, pod: Json, phase: str) -> None:
+        name = pod["metadata"]["labels"]["job-name"]
+        if phase == "Running":
+            self._say(f"{name} runs")
+            by_hand = self.hand_scaled is not None and self.world.now - self.hand_scaled < 3 * M
+            if self._alive(OLD, NEW) and not by_hand:
+                raise Broken(f"{name} runs beside the service")
+            if image == MIGRATE:
+                if not self.database.backups or (self._state().offline or None) is None or not self._state().offline.backup:  # type: ignore[union-attr]
+                    raise Broken("a migration without a verified backup")
+                self.database.schema = "half"
+            if image == RESTORE:
+                if self._alive_jobs(MIGRATE):
+                    raise Broken("a restore while a migration runs")
+                self.database.schema = "half"
+        elif phase == "Succeeded":
+            if image == BACKUP and self.tale.backup == "good":
+                self.database.backups[name] = self.database.schema
+            if image == MIGRATE:
+                self.database.schema = "new"
+            if image == RESTORE:
+                wanted = next(e["value"] for e in pod["spec"]["containers"][0]["env"] if e["name"] == "ARTIFACT")
+                if wanted not in self.database.backups:
+                    raise Broken(f"restored {wanted!r}, which is no backup")
+                self.database.schema = self.database.backups[wanted]
+                self.database.restored += 1
+
+    def _alive_jobs(self, image: str) -> list[str]:
+        return self._alive(image)
+
+    def look_from_outside(self) -> None:
+        """Nobody from outside gets through while the gate is said to be closed."""
+        state = self._state()
+        memory = state.offline
+        served = self.apisix.ask(OUTSIDE)
+        if served.status != 200:
+            return
+        image = json.loads(served.body)["image"]
+        by_hand = self.hand_opened is not None and self.world.now - self.hand_opened < timedelta(minutes=2) + self.down()
+        if memory is not None and memory.closed_at is not None and type(state.step).__name__ in GUARDED and not by_hand:
+            raise Broken(f"an outside request was served by {image} in {type(state.step).__name__}")
+        if image == NEW and type(state.step).__name__ not in OPENING and not by_hand:
+            raise Broken(f"an outside request reached the new version in {type(state.step).__name__}")
+
+    def down(self) -> timedelta:
+        """How long the gateway was away since the gate was opened by hand: nobody could close it again."""
+        return sum((end - start for start, end in self.outages.spans.get("gateway", ())), timedelta())
+
+    # -- the run -------------------------------------------------------------------------------------------------------
+
+    def run(self) -> Outcome:
+        """Tell it to its end, and check what must be true there."""
+        self.born()
+        assert self.engine is not None
+        desk = Desk(self.inner, self.codec, self.clock, Policy())
+        self.rollout = desk.submit(self.plan, "test", "me").rollout.id
+        end = START + 24 * H
+        hands = [(START + after, what) for after, what in self.tale.hands]
+        last_upkeep = last_probe = self.world.now - M
+        while self.world.now < end:
+            row = self.inner.rollout(self.rollout)
+            assert row is not None
+            if row.outcome.at_rest:
+                break
+            while hands and hands[0][0] <= self.world.now:
+                self._hand(hands.pop(0)[1], desk)
+            self._person(desk)
+            for item in [x for x in self._later if x[0] <= self.world.now]:
+                self._later.remove(item)
+                self._say(item[1])
+                try:
+                    item[2]()
+                except RolloutError as error:
+                    self._say(f"  declined: {error}")
+            try:
+                if self.world.now - last_upkeep >= timedelta(seconds=20):
+                    last_upkeep = self.world.now
+                    self.upkeep.keep_lease()
+                    self.upkeep.claim()
+                    self.upkeep.fetch_commands()
+                    self.outbox.deliver()
+                for rollout in self.engine.wakes.due(self.clock.now(), 10):
+                    self.engine.tick(rollout)
+            except Crash:
+                self._say("CRASH")
+                self.deaths += 1
+                self.cluster.close()
+                self.born()
+            if self.engine.bugs:
+                raise Broken("a bug in the engine")
+            if self.world.now - last_probe >= timedelta(seconds=20):
+                last_probe = self.world.now
+                self.look_from_outside()
+            self._step()
+        return self._check_end(end)
+
+    def _step(self) -> None:
+        assert self.engine is not None
+        soon = [self.world.now + timedelta(seconds=60), *(x[0] for x in self._later)]
+        wake = self.engine.wakes.next_at()
+        due = self.world.next_due()
+        soon += [x for x in (wake, due) if x is not None]
+        self.world.advance(max(min(soon), self.world.now + timedelta(milliseconds=200)))
+
+    def _hand(self, what: str, desk: Desk) -> None:
+        self._say(f"HAND: {what}")
+        now = self.world.now
+        try:
+            match what:
+                case "gate opened by hand":
+                    if self.apisix.gate() is not None and self.apisix.gate() != self.original:
+                        self.apisix.call("PATCH", "/routes/1", '{"plugins": {"ip-restriction": null}}')
+                        self.hand_opened = now
+                case "scaled up by hand":
+                    if not self._alive(OLD, NEW) and type(self._state().step).__name__ in {"BackingUp", "Migrating"}:
+                        self.hand_scaled = now
+                        self.world.scale("shop", "orders", 1)
+                case "gateway away" | "store away" | "cluster away":
+                    self.outages.add(what.split(maxsplit=1)[0], now, now + 4 * M)
+                case "abort" | "pause" | "cancel":
+                    desk.command(self.rollout, Verb(what), "me", "test")
+                    if what == "pause":
+                        self._soon(15 * M, "resume", lambda: desk.command(self.rollout, Verb.RESUME, "me", "test"))
+                case "extend":
+                    desk.command(self.rollout, Verb.EXTEND, "me", "test", (("by", "30m"),))
+                case "daemon killed":
+                    self.deaths += 1
+                    self.cluster.close()
+                    self.born()
+        except RolloutError as error:
+            self._say(f"  declined: {error}")
+
+    def _person(self, desk: Desk) -> None:
+        """Answer what is asked, now and then; in the end somebody always does."""
+        state = self._state()
+        step = state.step
+        asked = isinstance(step, Deciding) or (isinstance(step, RollingBack) and bool(step.stuck))
+        late = self.world.now > START + 9 * H
+        if not asked and not late:
+            self.person_at = None
+            return
+        if self.person_at is None:
+            self.person_at = self.world.now + 4 * M
+        if self.world.now < self.person_at or (self.tale.person == "nobody" and not late):
+            return
+        self.person_at = self.world.now + 12 * M
+        verb = self.tale.person if not late else "abort" if isinstance(step, RollingBack) else "rollback"
+        if self.acted.count(verb) > 2 and not late:
+            verb = "rollback"
+        verb = "rollback" if verb == "nobody" else verb
+        self.acted.append(verb)
+        self._say(f"PERSON: {verb}")
+        desk.command(self.rollout, Verb(verb), "me", "test")
+
+    # -- the end -------------------------------------------------------------------------------------------------------
+
+    def _check_end(self, end: datetime) -> Outcome:
+        row = self.inner.rollout(self.rollout)
+        assert row is not None
+        if not row.outcome.at_rest:
+            raise Broken(f"not at rest at {end}: {row.step}: {row.why}")
+        events = [h.event for h in self.inner.history(self.rollout)]
+        kinds = [e.kind for e in events]
+        left_closed = "left-closed" in kinds
+        if not left_closed and self.apisix.gate() != self.original:
+            raise Broken(f"the gate was {self.original}, and ends as {self.apisix.gate()}")
+        offsets = [dict(e.facts)["offset"] for e in events if e.kind == "announced"]
+        if len(set(offsets)) != len(offsets) or kinds.count("begun") > 1:
+            raise Broken(f"announced more than once: {offsets}")
+        if "begun" not in kinds and row.outcome is Outcome.SUCCEEDED:
+            raise Broken("began without a word")
+        keys = [n["key"] for n in self.inner.notices(self.rollout) if n["kind"] == NoticeKind.ANNOUNCEMENT.value]
+        if len(keys) != len(set(keys)):
+            raise Broken("a notice twice")
+        deployment = self.world.get("deployments", "shop", "orders")
+        image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+        if left_closed:
+            return row.outcome
+        wanted = ("new", NEW) if row.outcome is Outcome.SUCCEEDED else ("old", OLD)
+        if (self.database.schema, image) != wanted or deployment["spec"]["replicas"] != 2:
+            found = f"{deployment['spec']['replicas']} x {image} on schema {self.database.schema}"
+            raise Broken(f"ended {row.outcome.value} with {found}")
+        return row.outcome
+
+
+GUARDED = {"Stopping", "BackingUp", "Migrating", "Upgrading", "Testing", "Deciding", "RollingBack"}
+OPENING = {"OpeningGate", "WatchingOpen", "Ended"}
