@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rollout.cli.context import EXIT_FAILED, EXIT_REFUSED, ConfigOption, DatabaseOption, Output, OutputOption, emit, opened
+from rollout.cli.documents import time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rollout.core.observation import Line
+    from rollout.engine.trying import SignalTrial
 
 notices = typer.Typer(help="Notices: test the channels.", no_args_is_help=True)
 signals = typer.Typer(help="Signals: ask what a plan would ask, now.", no_args_is_help=True)
@@ -104,20 +106,67 @@ def notify_test(
 @signals.command("test")
 def signals_test(
     plan: Annotated[Path, typer.Argument(help="A plan file.", show_default=False)],
+    output: OutputOption = Output.TEXT,
     config: ConfigOption = None,
     database: DatabaseOption = None,
 ) -> None:
-    """Ask each signal of a plan now: the query as sent, the answer for the stable pods, the verdict that it would give."""
+    """Ask each signal of a plan now: the query as sent, the answer for the stable pods, the verdict that it would give.
+
+    One stable pod plays the canary, and its last ten windows are judged against the others. Ends with 1 where a signal
+    that counts would hold even a good canary.
+    """
     from rollout.adapters.planfile import load_planfile  # noqa: PLC0415 - lazy
     from rollout.core.decision import Execution  # noqa: PLC0415 - lazy
-    from rollout.engine.doctoring import try_signals  # noqa: PLC0415 - lazy
+    from rollout.core.evidence_state import Verdict  # noqa: PLC0415 - lazy
+    from rollout.core.plan import CanaryPlan  # noqa: PLC0415 - lazy
+    from rollout.engine.trying import try_signals  # noqa: PLC0415 - lazy
 
     with opened(config, database, outside=True) as parts:
-        read = load_planfile(plan)
-        execution = Execution("signals-test", read.plan, read.plan.signals if hasattr(read.plan, "signals") else ())
+        read = load_planfile(plan).plan
+        execution = Execution("signals-test", read, read.signals if isinstance(read, CanaryPlan) else ())
         cluster = parts.clusters.get(execution.target.cluster)
         if cluster is None:
             typer.echo(f"no cluster {execution.target.cluster!r} is configured", err=True)
             raise typer.Exit(EXIT_REFUSED)
-        for line in try_signals(execution, cluster, parts.sources, parts.store, parts.clock):
-            typer.echo(line)
+        trials = list(try_signals(execution, cluster, parts.sources, parts.store, parts.clock))
+        if output is Output.JSON:
+            emit([_document(trial) for trial in trials])
+        elif not trials:
+            typer.echo("the plan names no signal: only Kubernetes itself would be watched")
+        else:
+            typer.echo("\n\n".join(_words(trial) for trial in trials))
+        counting = {signal.name for signal in execution.signals if signal.counts}
+        if any(trial.verdict is not Verdict.HEALTHY for trial in trials if trial.signal in counting):
+            raise typer.Exit(EXIT_FAILED)
+
+
+def _document(trial: SignalTrial) -> dict[str, object]:
+    window = trial.window
+    return {
+        "signal": trial.signal,
+        "backend": trial.backend,
+        "windowStart": None if window is None else time(window.start),
+        "windowEnd": None if window is None else time(window.end),
+        "pods": trial.pods,
+        "query": trial.query,
+        "answers": list(trial.answers),
+        "standIn": trial.stand_in,
+        "windowsJudged": trial.windows,
+        "verdict": trial.verdict.value,
+        "why": trial.why,
+        "follows": trial.follows,
+    }
+
+
+def _words(trial: SignalTrial) -> str:
+    lines = [f"{trial.signal} ({trial.backend})"]
+    if trial.window is not None:
+        lines.append(f"  window   {trial.window.start:%H:%M:%S} to {trial.window.end:%H:%M:%S} UTC, {trial.pods} stable pods")
+        lines.append(f"  query    {trial.query}")
+    lines += [f"  answer   {answer}" for answer in trial.answers]
+    if trial.windows:
+        words = "1 window" if trial.windows == 1 else f"{trial.windows} windows"
+        lines.append(f"  judged   {words}, as if {trial.stand_in} were the canary")
+    lines.append(f"  verdict  {trial.verdict.value}: {trial.why}")
+    lines.append(f"  follows  {trial.follows}")
+    return "\n".join(lines)

@@ -6,12 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
-from rollout.core.decision import Execution
 from rollout.core.history import Notice, NoticeKind
 from rollout.core.observation import Line
-from rollout.core.signals import Alarms, Counts, Gauges, NoData, Unreachable
-from rollout.engine.preflight import Preflight
-from rollout.ports import Check, Clock, Cluster, Message, RolloutError, SignalSource, Store
+from rollout.ports import Check, Message, RolloutError, Store
 
 LOOK = timedelta(seconds=10)
 
@@ -41,43 +38,6 @@ def check_up(store: Store, others: Mapping[str, object]) -> Iterator[Line]:
             continue
         for check in checks:
             yield Line(f"{name}: {check.name}", check.level, check.message, check.remedy)
-
-
-def try_signals(
-    execution: Execution, cluster: Cluster, sources: Mapping[str, SignalSource], store: Store, clock: Clock
-) -> Iterator[str]:
-    """Ask each signal about the stable's pods in the last whole window, and word query, answer and verdict."""
-    view = cluster.look(execution.target, timeout=LOOK)
-    preflight = Preflight({execution.target.cluster: cluster}, sources, store, clock)
-    for signal in execution.signals:
-        yield f"{signal.name} ({signal.backend})"
-        source = sources.get(signal.backend)
-        if source is None:
-            yield f"  no backend {signal.backend!r} is configured"
-            continue
-        question = preflight.question(execution, signal, view)
-        answer = source.read((question,))[question]
-        yield f"  window   {question.window.start:%H:%M:%S} to {question.window.end:%H:%M:%S} UTC, {len(question.pods)} stable pods"
-        yield f"  query    {answer.query}"
-        match answer.reading:
-            case Counts(by_pod):
-                for pod, count in sorted(by_pod.items()):
-                    requests = "requests not measured" if count.requests is None else f"of {count.requests:g} requests"
-                    yield f"  answer   {pod}: {count.events:g} events {requests}"
-                events = sum(c.events for c in by_pod.values())
-                limit = "" if signal.limit is None else f", limit {signal.limit:g}"
-                yield f"  verdict  the stable has {events:g} events; judged by {signal.judge.value}{limit}"
-            case Gauges(values):
-                for pod, value in sorted(values.items()):
-                    yield f"  answer   {pod}: {value:g}"
-                yield f"  verdict  judged by {signal.judge.value}" + ("" if signal.limit is None else f", limit {signal.limit:g}")
-            case Alarms(firing):
-                yield f"  answer   {len(firing)} alarms fire" + "".join(f"\n           {a.name}: {a.message}" for a in firing)
-                yield "  verdict  " + ("shared incident: holds" if firing else "healthy")
-            case NoData(why):
-                yield f"  verdict  no data: {why}"
-            case Unreachable(why):
-                yield f"  verdict  unreachable: {why}"
 
 
 def test_message(now: datetime) -> Message:
