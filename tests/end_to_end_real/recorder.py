@@ -84,10 +84,19 @@ class Recorder:
                 with self._api._client.stream("GET", self._path, params=query) as answer:
                     for line in answer.iter_lines():
                         self._take(json.loads(line))
-            except (httpx.HTTPError, ValueError):
+            except (httpx.HTTPError, AssertionError, ValueError):
                 self._ending.wait(0.2)
 
+    def _start_over(self) -> None:
+        """After a restart the API server does not know our version any more (410): what is there now is one more version."""
+        listed = self._api.get(self._path)
+        for found in listed["items"]:
+            self._take({"type": "MODIFIED", "object": {"apiVersion": "apps/v1", "kind": "Deployment", **found}})
+        self._version = listed["metadata"]["resourceVersion"]
+
     def _take(self, event: Json) -> None:
+        if event["type"] == "ERROR":
+            self._start_over()
         if event["type"] not in {"ADDED", "MODIFIED"}:
             return
         found, at = event["object"], time.perf_counter()

@@ -17,6 +17,7 @@ from rollout.adapters.clock import SystemClock
 from rollout.adapters.planfile import load_planfile
 from rollout.core.commands import Verb
 from rollout.core.history import Event
+from rollout.core.state import State
 from rollout.ports import RolloutRow
 from rollout.settings_file import load_settings
 from rollout.store import schema
@@ -91,9 +92,9 @@ class Stage:
             stack.callback(folder.remove)
             self.folder = folder.path
             self._furnish(stack)
-            name = f"e2e_{uuid4().hex}"
-            self.database = self._database.create_database(name)
-            stack.callback(self._database.drop_database, name)
+            self._database_name = f"e2e_{uuid4().hex}"
+            self.database = self._database.create_database(self._database_name)
+            stack.callback(self._database.drop_database, self._database_name)
             self.inbox = stack.enter_context(Inbox())
             self.config = self._configure()
             schema.upgrade(self.database, clock=SystemClock())
@@ -146,6 +147,14 @@ class Stage:
         found = self.parts.store.rollout(rollout)
         assert found is not None
         return found
+
+    def state(self, rollout: str) -> State:
+        row = self.row(rollout)
+        return self.parts.codec.state(row.state, row.id)
+
+    def owner(self, rollout: str) -> str:
+        """The daemon that has it, by the database's word."""
+        return self._database.execute(f"SELECT owner FROM rollout WHERE id = '{rollout}'", self._database_name)  # noqa: S608 -- ours
 
     def history(self, rollout: str, kind: str = "") -> list[Event]:
         rows = self.parts.store.history(rollout)

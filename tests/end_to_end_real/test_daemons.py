@@ -1,0 +1,73 @@
+"""Daemons are killed, at any moment, alone or in pairs; the rollout ends as it would have."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+import pytest
+
+from rollout.core.history import Outcome
+from tests.end_to_end_real.stage import CANARY, NEW, OLD, STABLE, Stage
+from tests.peers.process import wait_until
+
+KILLS = 10
+SEED = 20261122
+
+
+def check_every_write_was_made_once(stage: Stage, rollout: str) -> None:
+    assert [write.changes.get("replicas") for write in stage.recorder.of(CANARY)] == [(0, 1), (1, 2), (2, 0)]
+    promote, restore = stage.recorder.of(STABLE)
+    assert promote.changes == {"image": (OLD, NEW), "minReadySeconds": (None, 1), "rollout/id": (None, rollout)}
+    assert restore.changes == {"minReadySeconds": (1, None)}
+
+
+@pytest.mark.timeout(240)
+def test_ten_kills_at_random_moments_change_nothing_but_the_time(stage: Stage) -> None:
+    chosen, pause = random.Random(SEED), threading.Event()
+    daemon = stage.daemon()
+    rollout = stage.submit(stage.plan(soak="12s"))
+    for _ in range(KILLS):
+        pause.wait(chosen.uniform(0.1, 4.0))  # the moment is what is random here, there is no condition
+        if stage.row(rollout).outcome.at_rest:
+            break
+        daemon.kill()
+        daemon.begin()
+    row = stage.wait_for_end(rollout, 120)
+    assert row.outcome is Outcome.SUCCEEDED, row.why + stage.story(rollout)
+    assert stage.images() == [NEW] * 10
+    check_every_write_was_made_once(stage, rollout)
+    stage.wait_until_told(rollout)
+    kinds = [event.kind for event in stage.history(rollout)]
+    assert [kinds.count(kind) for kind in ("started", "promoting", "promoted", "succeeded")] == [1, 1, 1, 1]
+
+
+def test_a_version_that_crashes_while_no_daemon_lives_is_stepped_back_when_one_comes(stage: Stage) -> None:
+    daemon = stage.daemon()
+    rollout = stage.submit(stage.plan(soak="5m", maxSoak="30m"))
+    stage.wait_for_step(rollout, "soaking")
+    daemon.kill()
+    (pod,) = stage.pods("canary")
+    stage.cluster.behave(stage.namespace, pod["metadata"]["name"], "crash-loop")
+    daemon.begin()
+    row = stage.wait_for_end(rollout, 40)
+    assert row.outcome is Outcome.FAILED
+    assert "crash-loops" in row.why
+    assert stage.deployment(CANARY)["spec"]["replicas"] == 0
+    assert stage.recorder.of(STABLE) == []
+    stage.wait_until_told(rollout)
+
+
+def test_of_two_daemons_one_is_killed_and_the_other_ends_the_rollout(stage: Stage) -> None:
+    daemons = [stage.daemon(), stage.daemon()]
+    rollout = stage.submit(stage.plan())
+    stage.wait_for_step(rollout, "soaking")
+    owner = stage.owner(rollout)
+    victim = next(daemon for daemon in daemons if owner.endswith(f"-{daemon.pid}"))
+    victim.kill()
+    wait_until(lambda: stage.owner(rollout) not in {"", owner}, 20, "the other daemon has taken it", every=0.2)
+    row = stage.wait_for_end(rollout)
+    assert row.outcome is Outcome.SUCCEEDED, row.why + stage.story(rollout)
+    check_every_write_was_made_once(stage, rollout)
+    stage.wait_until_told(rollout)
+    assert len(stage.inbox.messages) == len(stage.parts.store.notices(rollout))
