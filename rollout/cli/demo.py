@@ -58,8 +58,10 @@ def _refuse_busy(url: str) -> None:
     with open_parts(Settings(), database=url, outside=False) as parts:
         active = parts.store.rollouts(RolloutFilter(outcomes=(Outcome.ACTIVE,), limit=1))
     if active:
+        unfinished = active[0].plan_name.startswith("demo-")
+        why = "an earlier demo was interrupted here" if unfinished else "not a place for a demo"
         remedy = "give the demo a database of its own, for example --database sqlite:///demo.db"
-        raise Refused(f"rollout {active[0].id} is active in this database", (Problem("not a place for a demo", remedy=remedy),))
+        raise Refused(f"rollout {active[0].id} is active in this database", (Problem(why, remedy=remedy),))
 
 
 def _play(stage: Stage, scenario: Scenario, *, plain: bool) -> list[Finding]:
