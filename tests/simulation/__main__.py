@@ -30,9 +30,14 @@ def play(first: int, seeds: int, *, workers: int = 2, keep_going: bool = False) 
 
 
 def play_some(seeds: list[int]) -> list[Result]:
-    """Play seeds one after another, in a process of its own."""
-    played = [simulate(seed) for seed in seeds]
-    return [result if result.broken else Result(result.seed, result.outcome) for result in played]
+    """Play seeds one after another, up to the first that breaks, in a process of its own."""
+    played: list[Result] = []
+    for seed in seeds:
+        result = simulate(seed)
+        played.append(result if result.broken else Result(seed, result.outcome))
+        if result.broken:
+            break
+    return played
 
 
 def tell(seed: int) -> int:

@@ -95,6 +95,8 @@ def _weather(simulation: Simulation, happening: Happening) -> None:
         case "store away":
             simulation.outages.add("store", now, now + 300 * M * part)
         case "source away":
+            for source in simulation.sources.values():
+                source.empty = round(part * 100) % 2 == 1
             simulation.outages.add("prometheus" if part < 0.7 else "skywalking", now, now + 180 * M * part)  # noqa: PLR2004 - mostly the first
         case "every source away":
             for backend in simulation.sources:

@@ -64,6 +64,8 @@ class Facts:
     """Returns the state as the database has it now."""
     owner: Any = None
     """Returns the daemon that owns the rollout by the database's word."""
+    frozen: Any = None
+    """Returns whether the policy's freeze stands by the daemons' clock."""
     guarding: bool = False
     """Some daemon that is awake has the rollout in memory and reaches the cluster."""
     tombstoned: bool = False
@@ -200,6 +202,21 @@ class OnlyTheOwnerGoesForward(Invariant):
     def sent(self, daemon: str, patch: PatchDeployment) -> None:
         if forward(patch) and self.facts.owner() != daemon:
             self.fail(f"{daemon} sent {patch.why!r}, the owner is {self.facts.owner() or 'nobody'}")
+
+
+class HandsOffWhileHeld(Invariant):
+    """Nothing grows and nothing is promoted while a person has paused it or a freeze window stands."""
+
+    def sent(self, daemon: str, patch: PatchDeployment) -> None:
+        del daemon
+        grows = patch.name == CANARY and (patch.replicas or 0) > replicas(self.facts.deployment(CANARY))
+        promotes = patch.name == STABLE and patch.image == NEW
+        if not forward(patch) or not (grows or promotes):
+            return
+        if self.facts.frozen():
+            self.fail(f"{patch.why!r} in a freeze window")
+        if self.facts.state().paused is not None:
+            self.fail(f"{patch.why!r} while it is paused")
 
 
 class NothingAfterATombstone(Invariant):

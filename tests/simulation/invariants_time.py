@@ -71,7 +71,7 @@ class FaultsAreLeftAtOnce(Invariant):
 
 
 class ADayIsCredited(Invariant):
-    """The stable is never promoted before a day was seen ready and well, with every signal certified or a person's word."""
+    """The stable is never promoted before a day was seen ready and well, certified, and approved where the plan wants it."""
 
     def __init__(self, facts: Facts) -> None:
         super().__init__(facts)
@@ -102,6 +102,8 @@ class ADayIsCredited(Invariant):
         uncertified = [s.name for s in signals if not s.certified]
         if uncertified and state.approval is None:
             self.fail(f"{uncertified} are not certified, and nobody approved")
+        if self.facts.scenario.approval and state.approval is None:
+            self.fail("the plan wants a person's word, and nobody gave it")
         for name in self.facts.scenario.signals:
             windows = len(self.facts.answered[BACKENDS[name]])
             if windows < 24 * 4 * 0.9 - 2:

@@ -161,19 +161,23 @@ class TrafficSource:
         self._name = name
         self.answered: set[datetime] = set()
         self.quiet: tuple[datetime, datetime] | None = None
+        self.empty = False
+        """While it is away it answers, and has nothing."""
 
     @property
     def name(self) -> str:
         return self._name
 
     def read(self, questions: Sequence[Question]) -> Mapping[Question, Answer]:
+        now = self._stage.world.now
+        if self.empty and self._stage.away(self._name):
+            return {q: Answer(q, NoData("no series"), "pretend", now) for q in questions}
         try:
             readings = self._stage.play(
                 f"{len(questions)} questions", lambda: [self._reading(q) for q in questions], backend=self._name, write=False
             )
         except Unavailable as error:
             readings = [Unreachable(str(error))] * len(questions)
-        now = self._stage.world.now
         return {q: Answer(q, reading, "pretend", now) for q, reading in zip(questions, readings, strict=True)}
 
     def _reading(self, question: Question) -> Reading:

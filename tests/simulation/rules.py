@@ -10,6 +10,7 @@ RULES: tuple[type[Invariant], ...] = (
     invariants.OneReplicaInSixHours,
     invariants.CommittedBeforeForward,
     invariants.OnlyTheOwnerGoesForward,
+    invariants.HandsOffWhileHeld,
     invariants.NothingAfterATombstone,
     invariants.ForeignZeroStands,
     invariants.HotfixStands,

@@ -1,0 +1,123 @@
+"""The list of bugs that are planted: what each would be in real life, and the lines that make it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """Lines of one file, which must stand there exactly once."""
+
+    path: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Bug:
+    """One bug. `test`: the test file that must find it; empty: the simulation must."""
+
+    name: str
+    changes: tuple[Replaced, ...]
+    test: str = ""
+
+
+def _bug(name: str, path: str, old: str, new: str, *more: Replaced, test: str = "") -> Bug:
+    return Bug(name, (Replaced(path, old, new), *more), test)
+
+
+ENGINE = "rollout/engine/engine.py"
+SAVING = "rollout/engine/saving.py"
+OUTBOX = "rollout/engine/outbox.py"
+MEMORY = "rollout/store/memory.py"
+ACTIONS = "rollout/core/actions.py"
+STOPS = "rollout/core/canary_stops.py"
+STEPS = "rollout/core/steps"
+GUARDS = "rollout/core/guards.py"
+EVIDENCE = "rollout/core/evidence.py"
+
+BUGS = (
+    _bug(
+        "going forward acts before it is committed", ENGINE,
+        "self.saving.save(active, decision, then=lambda: self._act(active, decision))",
+        "self._act(active, decision)\n        self.saving.save(active, decision, then=lambda: None)",
+    ),
+    _bug(
+        "stepping back waits for its commit", ENGINE,
+        "self.workers.spawn(Pool.BACK, lambda: self._step_back(active, decision))",
+        "active.backing = False\n            self.saving.save(active, decision, then=lambda: self._step_back(active, decision))",
+    ),
+    _bug(
+        "the tombstone is not looked at", STOPS,
+        "if canary.annotations.get(ANNOTATION_STOPPED) == scene.execution.id:", "if False:",
+    ),
+    _bug(
+        "time is credited while blind", f"{STEPS}/soak.py",
+        "if not (complete and well and credit_is_due(waits)):", "if not complete:",
+    ),
+    _bug(
+        "a reading that is missing counts as healthy", EVIDENCE,
+        "            return _without(signal, state, why, window.end, now)\n        case Counts(by_pod):",
+        "            state = replace(state, verdict=Verdict.HEALTHY, used_until=window.end)\n"
+        "            return _seen(state, window.end)\n        case Counts(by_pod):",
+    ),
+    _bug("a canary that somebody stopped is raised again", STOPS, "    if canary.replicas == 0:\n", "    if canary.replicas < 0:\n"),
+    _bug(
+        "stepping back restores over a hotfix", ACTIONS,
+        "ours = image == snapshot.new_image != snapshot.old_image", "ours = image != snapshot.old_image",
+        Replaced(ACTIONS, "        tests.append(FieldTest(FieldName.IMAGE, snapshot.new_image))\n", "        pass\n"),
+        Replaced(f"{STEPS}/retreat.py", '{"stable-image-changed", "stable-deleted"', '{"stable-deleted"'),
+    ),
+    _bug(
+        "the share counts pods that are not ready", "rollout/core/shares.py",
+        "    pods = min(view.stable.replicas, ready)\n", "    pods = view.stable.replicas + 0 * ready\n",
+    ),
+    _bug(
+        "a notice is marked as sent before it is", OUTBOX,
+        "            notifier.send(item.message)\n",
+        "            self._store.delivered(item.id, self._clock.now())\n            notifier.send(item.message)\n",
+    ),
+    _bug(
+        "the lease is not checked", ENGINE,
+        "if not self.lease.certain() and not stepped_back:", "if False and stepped_back:",
+        Replaced(ENGINE, "if not stepping_back and self.lease.certain():", "if not stepping_back:"),
+        Replaced(MEMORY, "for transition in transitions if self._alive(daemon) else ():", "for transition in transitions:"),
+    ),
+    _bug(
+        "a used window is used again", EVIDENCE,
+        "if state.used_until is not None and window.start < state.used_until:", "if False and state.used_until is not None:",
+        test="tests/core/test_evidence.py",
+    ),
+    _bug("replicas are added without the interval", f"{STEPS}/soak.py",
+         "due = step.credited_at_size >= spec.replicas.every and scene.now - step.grown_at >= spec.replicas.every",
+         "due = step.credited_at_size >= spec.replicas.every / 2"),
+    _bug("a forward write does not say which version it saw", ACTIONS,
+         "        replicas=replicas,\n        annotations=((ANNOTATION_ID, execution.id),),\n        if_version=canary.resource_version,",
+         "        replicas=replicas,\n        annotations=((ANNOTATION_ID, execution.id),),\n        if_version=None,",
+         Replaced(ACTIONS, "annotations=((ANNOTATION_ID, execution.id), (ANNOTATION_STOPPED, None)),\n        if_version=canary.resource_version,",
+                  "annotations=((ANNOTATION_ID, execution.id), (ANNOTATION_STOPPED, None)),\n        if_version=None,")),
+    _bug("the certificate is not asked for", f"{STEPS}/certify.py",
+         "if missing and state.approval is None:", "if missing and state.approval is None and not scene.execution.signals:"),
+    _bug("nobody's approval is awaited", f"{STEPS}/certify.py",
+         "if plan.spec.approvals.before_promotion and state.approval is None:", "if plan.spec.approvals.before_promotion and False:"),
+    _bug("a kill for memory is no reason to step back", GUARDS,
+         'if state.terminated == "OOMKilled":\n        return Trip', 'if state.terminated == "OOM":\n        return Trip'),
+    _bug("lost readiness is waited for", GUARDS, "READINESS_GRACE = timedelta(minutes=2)", "READINESS_GRACE = timedelta(hours=2)"),
+    _bug("nobody steps back while it is paused", "rollout/core/canary.py",
+         "reason = stop or canary_stops.reason_to_stop(scene, state, found)",
+         "reason = stop or (None if state.paused else canary_stops.reason_to_stop(scene, state, found))"),
+    _bug("the pace of the promotion stays on the stable", f"{STEPS}/watch.py",
+         "if patch is not None and not waits:", "if patch is not None and False:"),
+    _bug("the canary stays up after success", f"{STEPS}/retire.py",
+         "if view.canary is not None and view.canary.replicas > 0:", "if False:",
+         Replaced(f"{STEPS}/retire.py", "    if left:\n", "    if left and False:\n")),
+    _bug("a freeze window holds nobody", "rollout/core/canary_holds.py",
+         "if freeze is not None and not isinstance(state.step, Retiring):", "if False and freeze is not None:"),
+    _bug("notices owed by a step back are forgotten", SAVING,
+         "        active.owed_notices += decision.notices\n", "        active.owed_notices += ()\n"),
+    _bug("a rollout of an older version of itself is overwritten", MEMORY,
+         "ours and row.version == transition.seen_version", "ours"),
+    _bug("time in which nobody looked is credited", "rollout/core/machine.py",
+         "gap = elapsed if elapsed <= question.timing.longest_gap else timedelta()", "gap = elapsed"),
+)  # fmt: skip
