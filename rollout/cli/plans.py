@@ -67,8 +67,12 @@ def _check(read: PlanFile, policy: Policy) -> None:
     from rollout.core.errors import Refused  # noqa: PLC0415 - lazy
 
     problems = policy.check(read.plan)
+    if read.plan.kind == "Offline":
+        from rollout.adapters.clock import SystemClock  # noqa: PLC0415 - lazy
+
+        problems = (*problems, *read.plan.problems_at(SystemClock().now()))
     if problems:
-        raise Refused(f"{read.name}: the policy does not allow it", tuple(replace(p, file=p.file or read.name) for p in problems))
+        raise Refused(f"{read.name}: it cannot be submitted like this", tuple(replace(p, file=p.file or read.name) for p in problems))
 
 
 def preview(

@@ -35,7 +35,13 @@ class Desk:
 
     def check(self, plan: Plan) -> tuple[Problem, ...]:
         """Say everything that is wrong with a plan under this policy and configuration; empty when nothing is."""
-        return (*self.policy.check(plan), *self._unknown(plan))
+        return (*self.policy.check(plan), *self._unknown(plan), *self._untimely(plan))
+
+    def _untimely(self, plan: Plan) -> tuple[Problem, ...]:
+        """Say what is wrong with beginning it now; a plan that has its rollout already has begun, whatever the time is."""
+        if isinstance(plan, CanaryPlan) or self._attempts(plan):
+            return ()
+        return plan.problems_at(self.clock.now())
 
     def _unknown(self, plan: Plan) -> Sequence[Problem]:
         signals = plan.signals if isinstance(plan, CanaryPlan) else ()

@@ -1,0 +1,56 @@
+"""`rollout preview` of an offline plan: what is announced when, how long each step may take, and until when a way back fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from rollout.cli.timetable import Entry, Timetable
+from rollout.core.plan_offline import OfflinePlan, OnFailure
+from rollout.core.quantities import format_duration
+from rollout.core.steps.offline_assess import declared
+from rollout.core.wording import listed, plural
+
+
+def offline_timetable(plan: OfflinePlan) -> Timetable:
+    """Lay an offline plan out in time. Its beginning is fixed, so no start is asked for."""
+    entries = _entries(plan)
+    return Timetable(plan.name, plan.spec.window.timezone, tuple(Entry(at, what) for at, what in entries), tuple(_notes(plan)))
+
+
+def _entries(plan: OfflinePlan) -> Iterator[tuple[datetime, str]]:
+    spec, window = plan.spec, plan.spec.window
+    for offset, at in plan.announcements:
+        yield at, f"announced, {format_duration(offset)} before"
+    at = window.starts_at
+    yield at, f"the gate is closed for all but {listed(spec.gate.config.allow)}, and proven"
+    if spec.stop:
+        yield at, f"stopped: {listed(map(str, plan.targets))} at 0" + (", no foreign session left" if spec.quiesce.sessions else "")
+    words = {"backup": "the backup is made and verified", "migrate": "the migration runs"}
+    for name, took in spec.time_there():
+        if name in words:
+            yield at, f"{words[name]} ({format_duration(took) if took else 'the plan does not say how long'})"
+            at += took
+    yield at, f"the new version starts, in at most {format_duration(spec.start_deadline)}: {_images(plan)}"
+    yield at, f"{plural(len(spec.tests), 'test')} through the allow-list, at most {format_duration(spec.test_time)}"
+    at += spec.test_time
+    yield at, f"the gate is opened as it was; watched for {format_duration(spec.watch)}"
+    what = "asks; after it, it goes back by itself where nothing can be lost" if spec.on_failure is OnFailure.ASK else "goes back"
+    yield plan.latest_rollback_start(None), f"the last moment for a way back (until then a critical failure {what})"
+    yield window.ends_at, "the window ends"
+
+
+def _images(plan: OfflinePlan) -> str:
+    return listed(f"{target.stable} {plan.image_of(target)}" for target in plan.targets)
+
+
+def _notes(plan: OfflinePlan) -> Iterator[str]:
+    spec = plan.spec
+    yield from declared(plan)
+    if spec.impact.acknowledgement:
+        yield "nothing is begun before a person has acknowledged the report (`rollout acknowledge`)"
+    if not spec.gate.probes.outside:
+        yield "gate: no probe from outside; that it is closed stays unproven, as the plan accepts"
+    yield f"started later than {format_duration(spec.window.start_grace)} after its time, it is cancelled and announced"
+    back = " + ".join(f"{name} {format_duration(span)}" for name, span in spec.time_back(None) if span)
+    yield f"a way back takes {back or 'no time that the plan names'}"
