@@ -25,7 +25,7 @@ QUICK = "canary-quick.yaml"
 WARM_UP = timedelta(minutes=30)
 
 QUICK_PLAN = """\
-# The documented procedure with minutes for hours, for the sandbox: about twelve minutes in all.
+# The documented procedure with minutes for hours, for the sandbox: about a quarter of an hour in all.
 apiVersion: rollout/v1
 kind: Canary
 metadata:
@@ -40,7 +40,7 @@ spec:
   promotion: {pace: 20s, watch: 2m, progressDeadline: 5m}
   signals:
     - {preset: apisix-5xx, window: 1m}
-    - {preset: skywalking-traces, window: 1m, delay: 30s}
+    - {preset: skywalking-traces, window: 1m}
     - {preset: error-logs, window: 1m, delay: 30s}
 """
 
