@@ -72,7 +72,7 @@ def _check(read: PlanFile, policy: Policy) -> None:
 
         problems = (*problems, *read.plan.problems_at(SystemClock().now()))
     if problems:
-        raise Refused(f"{read.name}: it cannot be submitted like this", tuple(replace(p, file=p.file or read.name) for p in problems))
+        raise Refused(f"{read.name}: it cannot be submitted", tuple(replace(p, file=p.file or read.name) for p in problems))
 
 
 def preview(
