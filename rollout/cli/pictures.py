@@ -13,14 +13,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from rollout.cli.portrait import STEPS, Curve, Hour, Portrait
+from rollout.cli.curves import signals
+from rollout.cli.portrait import STEPS, Portrait
 from rollout.cli.upcoming import upcoming
-from rollout.core.evidence_state import Verdict
 from rollout.core.history import Event, Outcome
-from rollout.core.wording import number, percent, span
+from rollout.core.wording import number, span
 from rollout.ports import HistoryRow, RolloutRow
 
-BARS = " ▁▂▃▄▅▆▇█"
 COLOURS = {
     Outcome.ACTIVE: "cyan",
     Outcome.SUCCEEDED: "green",
@@ -29,8 +28,6 @@ COLOURS = {
     Outcome.REFUSED: "yellow",
     Outcome.CANCELLED: "yellow",
 }
-VERDICTS = {Verdict.HEALTHY: "green", Verdict.FAILING: "bold red", Verdict.SUSPECT: "yellow"}
-NARROW = 28
 
 
 def listing(rows: Sequence[RolloutRow], now: datetime) -> None:
@@ -66,7 +63,7 @@ def picture(portrait: Portrait) -> RenderableType:
         parts.append(Text(f"paused by {portrait.state.paused.actor}: {portrait.state.paused.reason}", style="yellow"))
     parts.extend(Text(f"held ({hold.kind.value}): {hold.why}", style="yellow") for hold in portrait.state.holds)
     if portrait.curves:
-        parts += [Text(), _signals(portrait.curves)]
+        parts += [Text(), signals(portrait.curves)]
     parts += [Text(), _latest(portrait.events)]
     return Panel(Group(*parts), title=f"{title}  {outcome.plain}", subtitle=row.id, border_style=COLOURS[row.outcome])
 
@@ -91,52 +88,6 @@ def _bar(portrait: Portrait) -> RenderableType:
     bar = ProgressBar(total=max(needed.total_seconds(), 1), completed=min(done, needed).total_seconds(), width=40)
     table.add_row(bar, f"{span(done)} of {span(needed)} credited")
     return table
-
-
-def _signals(curves: Sequence[Curve]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in ("SIGNAL", "VERDICT", "E (acts at)", "CANDIDATE", "BASELINE", "BY HOUR"):
-        table.add_column(column, no_wrap=True)
-    for curve in curves:
-        state = curve.state
-        verdict = Text(state.verdict.value, style=VERDICTS.get(state.verdict, "white"))
-        mine, theirs = _figures(curve)
-        e_value = f"{number(state.e_value)} ({number(curve.line)})"
-        table.add_row(state.name, verdict, e_value, mine, theirs, _sparkline(curve.hours))
-    return table
-
-
-def _figures(curve: Curve) -> tuple[str, str]:
-    last = dict(curve.state.last)
-    if "candidate" in last:
-        return number(last["candidate"]), number(last["baseline"]) if "baseline" in last else "-"
-    return _ratio(last, "candidate"), _ratio(last, "baseline")
-
-
-def _ratio(last: Mapping[str, float], who: str) -> str:
-    events, requests = last.get(f"{who} events"), last.get(f"{who} requests")
-    if events is None:
-        return "-"
-    if not requests or requests < 0:
-        return number(events)
-    return f"{number(events)}/{number(requests)} {percent(events / requests)}"
-
-
-def _sparkline(hours: Sequence[Hour]) -> str:
-    values = [_rate(hour) for hour in hours][-NARROW:]
-    known = [value for value in values if value is not None]
-    top = max(known, default=0.0)
-    return "".join("·" if v is None else BARS[round(v / top * 8)] if top else BARS[1] for v in values)
-
-
-def _rate(hour: Hour) -> float | None:
-    single = hour.figure("candidate")
-    if single is not None:
-        return single
-    events, requests = hour.figure("candidate events"), hour.figure("candidate requests")
-    if events is None:
-        return None
-    return events / requests if requests else 0.0
 
 
 def _latest(events: Sequence[Event]) -> Table:
