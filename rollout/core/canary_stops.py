@@ -93,10 +93,15 @@ def _stable_hands(scene: Scene, state: State, stable: Deployment) -> Reason | No
             expected = {snapshot.new_image}
         case _:
             expected = {state.stable_image} if state.stable_image else {image}
-    if image in expected:
+    if image in expected or _promoted_by_us(scene, stable, image):
         return None
     who = _writer(stable, "image")
     return _foreign(f"{target.stable} was given {image} {who}; it is left alone", "stable-image-changed")
+
+
+def _promoted_by_us(scene: Scene, stable: Deployment, image: str) -> bool:
+    """See the hand of another daemon that took this rollout over while we slept: that is nobody else's hand."""
+    return image == scene.execution.image and stable.annotations.get(ANNOTATION_ID) == scene.execution.id
 
 
 def _foreign(why: str, kind: str) -> Reason:

@@ -36,7 +36,7 @@ def test_three_daemons_share_300_rollouts_while_one_is_killed_and_one_sleeps(pos
     schema.upgrade(postgresql_database, clock=CLOCK)
     chat = Chat()
     with ExitStack() as stack:
-        arena = stack.enter_context(Arena(COUNT, stable=1))
+        arena = stack.enter_context(Arena(COUNT))
         arena.behave(BAD, CRASHES)
         stores = [open_store(postgresql_database, clock=CLOCK) for _ in range(3)]
         for store in stores:
