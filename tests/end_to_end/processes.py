@@ -39,7 +39,7 @@ spec:
 """
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: float = 100.0) -> None:
     """Wait for a condition; fail in words when it does not come."""
     end = CLOCK.monotonic() + seconds
     pause = threading.Event()
@@ -181,7 +181,7 @@ class Place:
         until(lambda: self.row(rollout)[1] in steps, f"{rollout} is {' or '.join(steps)}, it is {self.row(rollout)}")
 
     def until_ended(self, rollout: str, outcome: str) -> None:
-        until(lambda: self.row(rollout)[0] not in {"active", ""}, f"{rollout} has ended", 90)
+        until(lambda: self.row(rollout)[0] not in {"active", ""}, f"{rollout} has ended")
         assert self.row(rollout)[0] == outcome, self.rows("select why from event where rollout = ? order by id", rollout)
 
     def until_told(self, rollout: str) -> list[str]:

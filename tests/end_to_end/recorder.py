@@ -72,7 +72,7 @@ class Recorder:
                 self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join(10)
 
-    def wait_for(self, what: str, seconds: float = 60.0) -> None:
+    def wait_for(self, what: str, seconds: float = 100.0) -> None:
         """Wait until a write with these words was seen."""
         with self._changed:
             found = self._changed.wait_for(lambda: any(what in write for write in self.writes), seconds)

@@ -13,6 +13,9 @@ from tests.end_to_end.recorder import Procedure, Recorder
 
 OLD, NEW = "nginx:1.27.3", "nginx:1.28.0"
 
+pytestmark = pytest.mark.timeout(300)
+"""Some seconds each; the machine may be busy, and every wait has a limit of its own."""
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
