@@ -1,0 +1,123 @@
+"""From readings to verdicts: what a window may say, and that silence is never good news."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from rollout.core.evidence import absorb
+from rollout.core.evidence_counts import Setting
+from rollout.core.evidence_state import SignalState, Verdict
+from rollout.core.signals import Alarm, Alarms, Answer, Counts, NoData, PodCount, PodKey, Question, Reading, Unreachable, Window
+from rollout.core.signals_compiled import Signal
+from tests.core.builders import canary_plan
+from tests.core.scenes import NOW, M, parts, view
+
+SETTING = Setting("r", 24.0)
+COHORTS = parts(view(1, 10))
+NAMES = tuple(sorted(p.name for p in (*COHORTS.candidate, *COHORTS.baseline)))
+RATIO = canary_plan(signals=["apisix-5xx"]).signals[0]
+LIMIT = canary_plan(signals=[{"preset": "apisix-5xx", "limit": "5%"}]).signals[0]
+ALARM = canary_plan(signals=["alertmanager"]).signals[0]
+
+
+def answer(signal: Signal, reading: Reading, number: int = 0) -> Answer:
+    start = NOW - 30 * M + number * signal.window
+    keys = tuple(PodKey("default", name, f"uid-{name}", "10.0.0.1") for name in NAMES)
+    return Answer(
+        Question(signal.name, signal.backend, signal.ask, (), keys, Window(start, start + signal.window)), reading, "q", NOW
+    )
+
+
+def counts(mine: tuple[float, float], theirs: tuple[float, float] = (0.0, 100.0)) -> Counts:
+    return Counts({name: PodCount(*(mine if "canary" in name else theirs)) for name in NAMES})
+
+
+def judged(signal: Signal, *readings: Reading, before: SignalState | None = None, at: Any = None) -> SignalState:  # noqa: ANN401 - a datetime
+    state = (before,) if before else ()
+    for number, reading in enumerate(readings):
+        one = answer(signal, reading, number)
+        state = absorb(SETTING, [signal], state, [one], COHORTS, at or one.question.window.end + M)
+    return state[0]
+
+
+def test_enough_good_requests_are_healthy() -> None:
+    assert judged(RATIO, counts((0, 100))).verdict is Verdict.HEALTHY
+
+
+def test_a_missing_signal_never_counts_as_a_pass() -> None:
+    assert judged(RATIO, NoData("nothing")).verdict is Verdict.NO_DATA
+    assert judged(RATIO, Unreachable("away")).verdict is Verdict.UNREACHABLE
+    assert judged(RATIO, Counts({})).verdict is Verdict.NO_DATA
+
+
+def test_a_signal_that_was_never_read_is_not_healthy() -> None:
+    state = absorb(SETTING, [RATIO], (), (), COHORTS, NOW)[0]
+    assert state.verdict is Verdict.WARMING
+
+
+def test_a_window_is_used_once() -> None:
+    once = judged(RATIO, counts((1, 100)))
+    again = absorb(SETTING, [RATIO], (once,), [answer(RATIO, counts((1, 100)))], COHORTS, NOW - 28 * M)[0]
+    assert again.since_summary == once.since_summary
+    assert again.count == once.count
+
+
+def test_half_of_twenty_requests_failing_fails_at_once() -> None:
+    assert judged(RATIO, counts((10, 20))).verdict is Verdict.FAILING
+
+
+def test_a_limit_fails_after_k_of_n_windows_and_is_suspect_before() -> None:
+    bad = counts((10, 100))
+    assert judged(LIMIT, bad).verdict is Verdict.SUSPECT
+    assert judged(LIMIT, bad, bad, bad).verdict is Verdict.FAILING
+
+
+def test_a_limit_that_the_baseline_breaks_as_well_is_a_shared_incident() -> None:
+    bad = counts((10, 100), (10, 100))
+    assert judged(LIMIT, bad, bad, bad).verdict is Verdict.SHARED
+
+
+def test_a_quiet_candidate_is_idle_after_a_quarter_of_an_hour_and_earns_nothing() -> None:
+    quiet = counts((0, 0), (0, 0))
+    assert judged(RATIO, *[quiet] * 16).verdict is Verdict.IDLE
+
+
+def test_a_busy_baseline_beside_a_candidate_without_requests_is_told_at_once() -> None:
+    state = judged(RATIO, counts((0, 0), (0, 300)))
+    assert state.verdict is Verdict.IDLE
+    assert state.idle_windows == 1
+
+
+def test_knowledge_grows_old() -> None:
+    good = judged(RATIO, counts((0, 100)))
+    later = absorb(SETTING, [RATIO], (good,), (), COHORTS, NOW + timedelta(hours=1))[0]
+    assert later.verdict is Verdict.UNREACHABLE
+    assert later.blind_since is not None
+
+
+def test_a_failing_verdict_does_not_fade_into_not_knowing() -> None:
+    bad = judged(RATIO, counts((20, 20)))
+    assert judged(RATIO, NoData("nothing"), before=replace(bad, used_until=None)).verdict is Verdict.FAILING
+
+
+@pytest.mark.parametrize(
+    ("firing", "verdict"),
+    [
+        ((), Verdict.HEALTHY),
+        ((Alarm("High", NOW, "5xx", ("nginx-canary-0",)),), Verdict.FAILING),
+        ((Alarm("High", NOW, "5xx", ("nginx-3",)),), Verdict.SHARED),
+        ((Alarm("High", NOW, "5xx"),), Verdict.SHARED),
+        ((Alarm("High", NOW, "5xx", ("nginx-canary-0",)), Alarm("High", NOW, "5xx", ("nginx-3",))), Verdict.SHARED),
+    ],
+)
+def test_an_alarm_fails_only_what_it_points_at_alone(firing: tuple[Alarm, ...], verdict: Verdict) -> None:
+    assert judged(ALARM, Alarms(firing)).verdict is verdict
+
+
+def test_the_same_answers_bring_the_same_verdict() -> None:
+    readings = [counts((number % 2, 100)) for number in range(10)]
+    assert judged(RATIO, *readings) == judged(RATIO, *readings)

@@ -1,0 +1,77 @@
+"""What people's commands do before anything else is looked at."""
+
+from __future__ import annotations
+
+import pytest
+
+from rollout.core.commands import Command, Verb
+from rollout.core.history import Outcome
+from rollout.core.machine import decide
+from rollout.core.state import Ended, Preflight, Promoting, Retreating, Snapshot, Soaking, State
+from tests.core.builders import canary_plan
+from tests.core.scenes import NEW, NOW, OLD, H, M, question, seen, state, view
+
+PLAIN = question(canary_plan())
+SOAKING = state(Soaking(1, NOW - 7 * H, NOW - H, H, H, confirmed=True))
+
+
+def after(before: State, *verbs: Verb, arguments: tuple[tuple[str, str], ...] = ()) -> State:
+    asked = tuple(Command(number, verb, "ann", "as I say", NOW, arguments) for number, verb in enumerate(verbs, 1))
+    return decide(PLAIN, before, seen(view()), asked, NOW).state
+
+
+def test_pause_holds_and_resume_lets_go() -> None:
+    paused = after(SOAKING, Verb.PAUSE)
+    assert paused.paused is not None
+    assert paused.paused.actor == "ann"
+    assert after(paused, Verb.RESUME).paused is None
+
+
+def test_time_is_credited_while_paused_but_nothing_grows() -> None:
+    due = state(Soaking(1, NOW - 7 * H, NOW - 7 * H, 6 * H, 6 * H, confirmed=True))
+    step = after(due, Verb.PAUSE).step
+    assert isinstance(step, Soaking)
+    assert (step.size, step.credited) == (1, 6 * H + M)
+    grown = after(due).step
+    assert isinstance(grown, Soaking)
+    assert grown.size == 2
+
+
+def test_commands_are_applied_in_order() -> None:
+    assert after(SOAKING, Verb.PAUSE, Verb.RESUME).paused is None
+    assert after(SOAKING, Verb.RESUME, Verb.PAUSE).paused is not None
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_abort_steps_back_whether_paused_or_not(paused: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    before = after(SOAKING, Verb.PAUSE) if paused else SOAKING
+    step = after(before, Verb.ABORT).step
+    assert isinstance(step, Retreating)
+    assert (step.reason.ends_as, step.reason.actor) == (Outcome.ABORTED, "ann")
+
+
+def test_abort_before_anything_was_changed_ends_at_once() -> None:
+    assert isinstance(after(state(Preflight()), Verb.ABORT).step, Ended)
+
+
+def test_a_second_abort_changes_nothing_of_the_first() -> None:
+    first = after(SOAKING, Verb.ABORT)
+    second = after(first, Verb.ABORT).step
+    assert isinstance(second, Retreating | Ended)
+    assert isinstance(first.step, Retreating)
+
+
+def test_superseding_by_adoption_leaves_the_stable_as_it_is() -> None:
+    promoting = state(Promoting(1, Snapshot(OLD, 0, NEW, 420, NOW - H), NOW - H, NOW - H))
+    shown = view(1, 10, stable_changed={"images": {"nginx": NEW}, "annotations": {"rollout/id": "nginx-12345678"}})
+    command = Command(1, Verb.SUPERSEDE, "ann", "", NOW, (("by", "adopt"),))
+    decision = decide(PLAIN, promoting, seen(shown), (command,), NOW)
+    assert isinstance(decision.state.step, Retreating)
+    assert decision.state.step.leave_stable
+    assert {patch.name for patch in decision.backward} == {"nginx-canary"}
+
+
+def test_a_command_that_makes_no_sense_now_is_recorded() -> None:
+    decision = decide(PLAIN, SOAKING, seen(view()), (Command(7, Verb.EXTEND, "ann", "", NOW),), NOW)
+    assert decision.consumed == (7,)
+    assert "command-extend" in {event.kind for event in decision.events}
