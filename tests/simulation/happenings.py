@@ -47,7 +47,9 @@ def _deployments(simulation: Simulation, happening: Happening) -> None:
         case "stable paused":
             world.patch("deployments", NAMESPACE, STABLE, {"spec": {"paused": True}})
         case "stable scaled down":
-            world.scale(NAMESPACE, STABLE, max(1, round(replicas(stable) * (0.3 + happening.argument / 2))), "horizontal-pod-autoscaler")
+            world.scale(
+                NAMESPACE, STABLE, max(1, round(replicas(stable) * (0.3 + happening.argument / 2))), "horizontal-pod-autoscaler"
+            )
         case "stable scaled up":
             world.scale(NAMESPACE, STABLE, replicas(stable) + 3, "horizontal-pod-autoscaler")
         case _:

@@ -86,7 +86,9 @@ class Facts:
 
     def sighted(self, at: datetime) -> bool:
         """Every signal of the story could be asked then."""
-        return not any(self.outages.now(BACKENDS[name], at) for name in self.scenario.signals) and not self.outages.now("cluster", at)
+        return not any(self.outages.now(BACKENDS[name], at) for name in self.scenario.signals) and not self.outages.now(
+            "cluster", at
+        )
 
     def outage_count(self) -> int:
         return sum(len(spans) for name, spans in self.outages.spans.items() if name != "store")

@@ -94,7 +94,9 @@ def main() -> int:
         for verdict in pool.map(judge, chosen(asked.words)):
             bad = not verdict.by or verdict.by.startswith("ERROR")
             survived += bad
-            print(f"{'SURVIVED' if not verdict.by else 'caught  '} {verdict.bug.name}: {verdict.by or 'nobody noticed'}", flush=True)
+            print(
+                f"{'SURVIVED' if not verdict.by else 'caught  '} {verdict.bug.name}: {verdict.by or 'nobody noticed'}", flush=True
+            )
     print(f"{survived} survived" if survived else "every planted bug was caught")
     return 1 if survived else 0
 

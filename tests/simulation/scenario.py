@@ -76,7 +76,9 @@ def scenario(seed: int) -> Scenario:
     made.signals = random.choice(((), ("apisix-5xx",), ("apisix-5xx",), ("apisix-5xx", "skywalking-traces")))
     names, weights = zip(*CONDUCTS, strict=True)
     made.conduct = random.choices(names, weights)[0]
-    made.behaviour = _behaviour(made.conduct, timedelta(hours=random.choice((0.02, 0.5, 3, 9, 20, 25, 26)) * random.uniform(0.9, 1.1)))
+    made.behaviour = _behaviour(
+        made.conduct, timedelta(hours=random.choice((0.02, 0.5, 3, 9, 20, 25, 26)) * random.uniform(0.9, 1.1))
+    )
     made.approval = random.random() < 0.15
     if random.random() < 0.15:
         made.freeze = (FreezeWindow.model_validate({"name": "night", "times": "20:00-06:00", "timezone": "Europe/Berlin"}),)
