@@ -47,7 +47,9 @@ DatabaseOption = Annotated[
     ),
 ]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="text or json.")]
-RolloutArgument = Annotated[str, typer.Argument(help="Rollout id, the beginning of one, or a plan's name (its newest rollout).")]
+RolloutArgument = Annotated[
+    str, typer.Argument(help="Rollout id, its first 6 characters or more, or a plan's name (its newest rollout).")
+]
 ReasonOption = Annotated[str, typer.Option("--reason", "-m", help="Why: it is kept in history and told in notices.")]
 ActorOption = Annotated[
     str, typer.Option("--as", envvar="ROLLOUT_ACTOR", help="Who you are, for history.", show_default="your login")
@@ -141,7 +143,9 @@ def failures() -> Iterator[None]:
 
 
 def complain(headline: str, details: list[str]) -> None:
-    """Write an error to stderr: the sentence, then one line for each problem."""
+    """Write an error to stderr: the sentence, then one line for each problem; nothing is said twice."""
+    if len(details) == 1 and details[0].startswith(headline):
+        headline, details = details[0], []
     typer.secho(f"rollout: {headline}", err=True, fg="red" if sys.stderr.isatty() else None)
     for line in details:
         typer.echo(f"  {line}", err=True)

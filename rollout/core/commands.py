@@ -22,6 +22,10 @@ class Verb(StrEnum):
     SUPERSEDE = "supersede"
 
 
+OFFLINE_ONLY = frozenset({Verb.EXTEND, Verb.CANCEL, Verb.ACKNOWLEDGE, Verb.ROLLBACK, Verb.OPEN})
+"""What can only be asked of a maintenance; a canary has no window, gate or backup."""
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """One command. `id` grows with the order of arrival; `arguments` are verb-specific (extend: `by=30m`)."""

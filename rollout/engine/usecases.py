@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from rollout.core.commands import Verb
+from rollout.core.commands import OFFLINE_ONLY, Verb
 from rollout.core.decision import Execution
 from rollout.core.errors import Problem, Refused
 from rollout.core.history import Event, Outcome
@@ -143,6 +143,11 @@ class Desk:
         row = self.find(rollout)
         if row.outcome.at_rest:
             raise Refused(f"rollout {row.id} has ended ({row.outcome.value}): there is nothing to {verb.value}")
+        if verb in OFFLINE_ONLY and row.kind != "Offline":
+            raise Refused(
+                f"rollout {row.id} is a canary: {verb.value} is for a maintenance (kind: Offline), nothing was recorded",
+                (Problem("what a canary understands", remedy="pause, resume, approve, abort"),),
+            )
         self.store.command(row.id, verb, actor, reason, self.clock.now(), arguments)
         return row
 

@@ -86,7 +86,7 @@ def test_a_file_that_is_not_there_is_refused(terminal: Terminal) -> None:
     answer = terminal.type("submit", str(terminal.folder / "nothing.yaml"))
 
     assert answer.code == 2
-    assert "there is no such file" in answer.err
+    assert answer.err.count("there is no such file") == 1
 
 
 def test_validate_looks_at_every_file_and_says_which_is_good(terminal: Terminal) -> None:

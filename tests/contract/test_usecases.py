@@ -114,6 +114,14 @@ def test_a_command_to_a_rollout_that_has_ended_is_refused(desk: Desk) -> None:
         desk.command(old.id, Verb.PAUSE, "bob", "")
 
 
+@pytest.mark.parametrize("verb", [Verb.CANCEL, Verb.ROLLBACK, Verb.OPEN, Verb.EXTEND, Verb.ACKNOWLEDGE])
+def test_a_canary_refuses_what_only_a_maintenance_understands(desk: Desk, verb: Verb) -> None:
+    row = desk.submit(canary_plan(), "", "alice").rollout
+    with pytest.raises(Refused, match="is a canary"):
+        desk.command(row.id, verb, "bob", "")
+    assert not desk.store.commands([row.id]).get(row.id)
+
+
 def test_a_rollout_is_found_by_id_by_its_beginning_and_by_its_plan(desk: Desk) -> None:
     row = desk.submit(canary_plan(), "", "alice").rollout
     assert desk.find(row.id).id == desk.find(row.id[:9]).id == desk.find("nginx").id == row.id
