@@ -19,7 +19,7 @@ from rollout.adapters.elasticsearch import ElasticsearchSettings, ElasticsearchS
 from rollout.adapters.prometheus import PrometheusSettings, PrometheusSource
 from rollout.adapters.skywalking import SkyWalkingSettings, SkyWalkingSource
 from rollout.core.signals import Counts, PodKey, Question, Window
-from rollout.ports import SignalSource
+from rollout.ports import Clock, SignalSource
 from tests.adapters.stub import HandClock, Say, Script, Seen, stub
 
 NOW = datetime(2026, 11, 22, 13, 10, tzinfo=UTC)
@@ -88,8 +88,8 @@ def questions(ask: str, rollouts: int) -> list[Question]:
     ]  # fmt: skip
 
 
-def made(kind: str, url: str) -> SignalSource:
-    clock = HandClock(NOW)
+def made(kind: str, url: str, clock: Clock | None = None) -> SignalSource:
+    clock = clock or HandClock(NOW)
     match kind:
         case "prometheus":
             return PrometheusSource("b", PrometheusSettings(url=url, timeout=LONG), clock)
