@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 from rollout.core.cohorts import TargetView
 from rollout.core.decision import Execution
 from rollout.core.observation import Line, Task, TaskResult
 from rollout.core.plan import CanaryPlan
-from rollout.core.signals import Alarms, Counts, Gauges, NoData, PodKey, Question, Unreachable, Window
+from rollout.core.signals import Alarms, Answer, Counts, Gauges, NoData, PodKey, Question, Unreachable, Window
 from rollout.core.signals_compiled import Signal
 from rollout.core.state import State
 from rollout.core.windows import floor
@@ -65,7 +66,7 @@ class Preflight:
         question = self.question(execution, signal, view)
         if not question.pods:
             return Line(name, "warning", "the stable has no ready pod to ask about yet")
-        answer = source.read((question,))[question]
+        answer = _newest(source, question)
         known: set[str] = set()
         match answer.reading:
             case Unreachable(why):
@@ -99,6 +100,14 @@ class Preflight:
             )
         )
         return Question(signal.name, signal.backend, signal.ask, signal.parameters, pods, window)
+
+
+def _newest(source: SignalSource, question: Question) -> Answer:
+    """Answer about the last window, or about the one before it: a backend whose clock is behind has not finished the last yet."""
+    window = question.window
+    before = replace(question, window=Window(window.start - window.length, window.start))
+    answers = source.read((question, before))
+    return answers[before] if isinstance(answers[question].reading, NoData) else answers[question]
 
 
 def _line(check: Check) -> Line:
