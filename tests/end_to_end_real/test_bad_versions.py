@@ -12,6 +12,8 @@ from tests.peers.oap import OapServer
 from tests.peers.postgresql import PostgreSql
 from tests.peers.process import wait_until
 
+pytestmark = pytest.mark.timeout(300)  # whole rollouts, on cores that are shared
+
 
 def check_stepped_back(stage: Stage, rollout: str, kind: str, *words: str) -> None:
     """Stable untouched, canary at 0 with its tombstone in one write, the reason with evidence, everybody told."""
@@ -54,7 +56,6 @@ def test_errors_that_only_prometheus_shows_take_the_canary_to_0(busy_stage: Stag
     check_stepped_back(stage, rollout, "signal", "apisix-5xx")
 
 
-@pytest.mark.timeout(240)
 def test_errors_that_only_traces_show_take_the_canary_to_0(
     kubernetes_peer: KubernetesControlPlane, postgresql_peer: PostgreSql, oap_peer: OapServer
 ) -> None:

@@ -11,6 +11,8 @@ from rollout.core.history import Outcome
 from tests.end_to_end_real.stage import CANARY, NEW, OLD, STABLE, Stage
 from tests.peers.process import wait_until
 
+pytestmark = pytest.mark.timeout(300)  # whole rollouts, on cores that are shared
+
 KILLS = 10
 SEED = 20261122
 
@@ -22,7 +24,6 @@ def check_every_write_was_made_once(stage: Stage, rollout: str) -> None:
     assert restore.changes == {"minReadySeconds": (1, None)}
 
 
-@pytest.mark.timeout(240)
 def test_ten_kills_at_random_moments_change_nothing_but_the_time(stage: Stage) -> None:
     chosen, pause = random.Random(SEED), threading.Event()
     daemon = stage.daemon()

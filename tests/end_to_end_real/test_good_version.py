@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
+
 from rollout.core.history import Outcome
 from tests.end_to_end_real.recorder import Recorder
 from tests.end_to_end_real.stage import CANARY, NEW, OLD, STABLE, Stage
 from tests.peers.kubernetes import KubernetesControlPlane
 from tests.peers.postgresql import PostgreSql
+
+pytestmark = pytest.mark.timeout(300)  # whole rollouts, on cores that are shared
 
 
 def check_the_canary(recorder: Recorder, rollout: str, every: float) -> None:

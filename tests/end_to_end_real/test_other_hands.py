@@ -10,6 +10,8 @@ from rollout.core.history import Outcome
 from tests.end_to_end_real.stage import CANARY, NEW, OLD, STABLE, Stage
 from tests.peers.process import wait_until
 
+pytestmark = pytest.mark.timeout(300)  # whole rollouts, on cores that are shared
+
 Json = dict[str, Any]
 HOTFIX = "nginx:1.27.3-1"
 SOMEBODY = "kubectl-edit"

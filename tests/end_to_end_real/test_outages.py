@@ -18,6 +18,8 @@ from tests.peers.postgresql import PostgreSql
 from tests.peers.process import wait_until
 from tests.peers.prometheus import Prometheus
 
+pytestmark = pytest.mark.timeout(300)  # whole rollouts, on cores that are shared
+
 KINDS = ("away", "broken", "html", "hung")
 
 
@@ -61,7 +63,6 @@ def test_a_database_that_hangs_does_not_hold_up_stepping_back(stage: Stage, post
     stage.wait_until_told(rollout)
 
 
-@pytest.mark.timeout(200)
 def test_sources_that_are_away_hung_or_lying_hold_it_and_it_goes_on(
     kubernetes_peer: KubernetesControlPlane,
     postgresql_peer: PostgreSql,
