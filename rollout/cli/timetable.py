@@ -98,7 +98,7 @@ def _canary(plan: CanaryPlan, start: datetime, stable: int) -> Iterator[tuple[da
         "soak over, if every minute was healthy and seen" + (": a person approves" if spec.approvals.before_promotion else ""),
         None,
     )
-    yield at, f"promotion: {target.stable} rolls one pod at a time, {span(spec.promotion.pace)} each", None
+    yield at, f"promotion: {target.stable} rolls, at most two pods at once, each judged for {span(spec.promotion.pace)}", None
     at += -(-stable // 2) * spec.promotion.pace
     yield at, f"every pod runs it; watched for {span(spec.promotion.watch)}", None
     at += spec.promotion.watch

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from rollout.core.decision import Move, Scene, Tell, Wait, enter
 from rollout.core.evidence import evidence_of
 from rollout.core.findings import Findings
@@ -60,7 +62,8 @@ def _promote(scene: Scene, state: State, step: Certifying) -> Move:
     pace = max(stable.min_ready_seconds, min(pace, stable.progress_deadline_seconds - 30))
     old = stable.images.get(target.container, "")
     snapshot = Snapshot(old, stable.min_ready_seconds, scene.execution.image, pace, scene.now)
-    why = f"certified; {stable.name} goes from {old} to {scene.execution.image}, one pod every {pace} s at the soonest"
+    judged = span(timedelta(seconds=pace))
+    why = f"certified; {stable.name} goes from {old} to {scene.execution.image}, each new pod is judged for {judged}"
     item = Tell(
         "promoting",
         why,
