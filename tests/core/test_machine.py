@@ -126,9 +126,9 @@ def forward(decision: Decision) -> list[PatchDeployment]:
 @given(states, views, readings, commands)
 def test_decide_returns_the_same_every_time_and_wakes_exactly_until_rest(
     before: State,
-    shown: Any,
+    shown: Any,  # noqa: ANN401 - a view or Unreachable
     kind: str,
-    asked: tuple[Command, ...],  # noqa: ANN401 - a view or Unreachable
+    asked: tuple[Command, ...],
 ) -> None:
     what = Observation(shown, answers(shown, kind), checked())
     decision = decide(QUESTION, before, what, asked, NOW)
@@ -221,7 +221,8 @@ def performed(shown: TargetView, patches: tuple[PatchDeployment, ...]) -> Target
                 notes.pop(key, None)
         replicas = old.replicas if patch.replicas is None else patch.replicas
         new = replace(
-            old, annotations=notes, replicas=replicas, status_replicas=replicas, updated=replicas, ready=replicas, available=replicas,
+            old, annotations=notes, replicas=replicas, status_replicas=replicas, updated=replicas, ready=replicas,
+            available=replicas,
             images={"nginx": patch.image} if patch.image else old.images,
             paused=old.paused if patch.paused is None else patch.paused,
             min_ready_seconds=old.min_ready_seconds if patch.min_ready_seconds is None else patch.min_ready_seconds,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,7 +29,7 @@ def test_windows_are_on_the_grid_disjoint_whole_and_never_used_twice(now: dateti
         assert window.start >= used
         assert window.start >= now - ready
         assert now - window.end <= OLDEST
-    assert all(a.end <= b.start for a, b in zip(windows, windows[1:], strict=False))
+    assert all(a.end <= b.start for a, b in pairwise(windows))
 
 
 def test_nothing_is_asked_while_no_candidate_is_warm() -> None:

@@ -88,7 +88,7 @@ def _people(simulation: Simulation, happening: Happening) -> None:
         simulation.store.command(simulation.rollout, Verb(happening.what), "ann", "as I say", simulation.clock.now())
 
 
-def _weather(simulation: Simulation, happening: Happening) -> None:
+def _weather(simulation: Simulation, happening: Happening) -> None:  # noqa: C901, PLR0912 - one case for each kind of weather
     now = simulation.world.now
     part = happening.argument
     match happening.what:
@@ -99,7 +99,7 @@ def _weather(simulation: Simulation, happening: Happening) -> None:
         case "source away":
             for source in simulation.sources.values():
                 source.empty = round(part * 100) % 2 == 1
-            simulation.outages.add("prometheus" if part < 0.7 else "skywalking", now, now + 180 * M * part)  # noqa: PLR2004 - mostly the first
+            simulation.outages.add("prometheus" if part < 0.7 else "skywalking", now, now + 180 * M * part)
         case "every source away":
             for backend in simulation.sources:
                 simulation.outages.add(backend, now, now + 150 * M * part)

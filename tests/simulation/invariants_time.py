@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
 
-from rollout.core.state import Promoting
 from rollout.sandbox.kube_objects import Json
 from rollout.sandbox.storage import Change, ChangeType
-from tests.simulation.invariants import OURS, Facts, Invariant, image, is_ready, pod_image, replicas, role
-from tests.simulation.scenario import BACKENDS, CANARY, LOOK_EVERY, NEW, STABLE
+from tests.simulation.invariants import OURS, Facts, Invariant, image, is_ready, pod_image, role
+from tests.simulation.scenario import BACKENDS, LOOK_EVERY, NEW, STABLE
 
 AT_ONCE = timedelta(seconds=90)
 """Also with an API that fails now and then."""
@@ -141,6 +139,3 @@ class DeadlinesAsk(Invariant):
         asked = [row for row in self.facts.told() if row["kind"] in {"needs-a-person", "held"}]
         if not asked:
             self.fail(f"it is {type(self.facts.state().step).__name__} after days, and nobody was asked")
-
-
-__all__ = ["ADayIsCredited", "Any", "CANARY", "DeadlinesAsk", "FaultsAreLeftAtOnce", "NoticesAreTold", "Promoting", "replicas"]

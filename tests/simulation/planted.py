@@ -76,7 +76,7 @@ def _run(tree: Path, arguments: list[str]) -> str:
             timeout=TIMEOUT, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return ""
+        return f"Traceback: no answer within {TIMEOUT} s"
     return ran.stdout + ran.stderr
 
 
@@ -97,7 +97,7 @@ def main() -> int:
             print(
                 f"{'SURVIVED' if not verdict.by else 'caught  '} {verdict.bug.name}: {verdict.by or 'nobody noticed'}", flush=True
             )
-    print(f"{survived} survived" if survived else "every planted bug was caught")
+    print(f"{survived} survived" if survived else "every planted bug was caught")  # noqa: T201 - a command's output
     return 1 if survived else 0
 
 

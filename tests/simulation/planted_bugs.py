@@ -62,7 +62,8 @@ BUGS = (
         "            state = replace(state, verdict=Verdict.HEALTHY, used_until=window.end)\n"
         "            return _seen(state, window.end)\n        case Counts(by_pod):",
     ),
-    _bug("a canary that somebody stopped is raised again", STOPS, "    if canary.replicas == 0:\n", "    if canary.replicas < 0:\n"),
+    _bug("a canary that somebody stopped is raised again", STOPS,
+         "    if canary.replicas == 0:\n", "    if canary.replicas < 0:\n"),
     _bug(
         "stepping back restores over a hotfix", ACTIONS,
         "ours = image == snapshot.new_image != snapshot.old_image", "ours = image != snapshot.old_image",
@@ -95,8 +96,8 @@ BUGS = (
     _bug("a forward write does not say which version it saw", ACTIONS,
          "        replicas=replicas,\n        annotations=((ANNOTATION_ID, execution.id),),\n        if_version=canary.resource_version,",
          "        replicas=replicas,\n        annotations=((ANNOTATION_ID, execution.id),),\n        if_version=None,",
-         Replaced(ACTIONS, "annotations=((ANNOTATION_ID, execution.id), (ANNOTATION_STOPPED, None)),\n        if_version=canary.resource_version,",
-                  "annotations=((ANNOTATION_ID, execution.id), (ANNOTATION_STOPPED, None)),\n        if_version=None,")),
+         Replaced(ACTIONS, "(ANNOTATION_STOPPED, None)),\n        if_version=canary.resource_version,",
+                  "(ANNOTATION_STOPPED, None)),\n        if_version=None,")),
     _bug("the certificate is not asked for", f"{STEPS}/certify.py",
          "if missing and state.approval is None:", "if missing and state.approval is None and not scene.execution.signals:"),
     _bug("nobody's approval is awaited", f"{STEPS}/certify.py",

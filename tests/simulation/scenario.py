@@ -79,6 +79,9 @@ def scenario(seed: int) -> Scenario:
     made.behaviour = _behaviour(
         made.conduct, timedelta(hours=random.choice((0.02, 0.5, 3, 9, 20, 25, 26)) * random.uniform(0.9, 1.1))
     )
+    if made.conduct in {"crash loop", "out of memory", "readiness lost"} and random.random() < 0.15:
+        trouble = made.behaviour.crash_after or made.behaviour.oom_after or made.behaviour.unready_after or H
+        made.happenings.append(Happening(max(trouble - H, M), "store away", 1.0))
     made.approval = random.random() < 0.15
     if random.random() < 0.15:
         made.freeze = (FreezeWindow.model_validate({"name": "night", "times": "20:00-06:00", "timezone": "Europe/Berlin"}),)

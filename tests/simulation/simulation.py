@@ -19,7 +19,6 @@ from rollout.core.errors import RolloutError
 from rollout.core.history import Outcome
 from rollout.core.observation import Task, TaskResult
 from rollout.core.policy import Policy
-from rollout.core.signals import Unreachable
 from rollout.core.state import State
 from rollout.engine.engine import Engine, Setup
 from rollout.engine.outbox import Outbox
@@ -38,8 +37,7 @@ from tests.simulation.invariants import Broken, Facts, Invariant
 from tests.simulation.players import Channel, Outages, PlayedCluster, PlayedStore, Stage, TrafficSource
 from tests.simulation.pretend import START, WorldClock
 from tests.simulation.rules import RULES
-from tests.simulation.scenario import BACKENDS, LOOK_EVERY, NAMESPACE, NEW, OLD, STABLE, Scenario, manifests, plan, scenario
-from tests.simulation.scenario import CANARY as CANARY
+from tests.simulation.scenario import BACKENDS, LOOK_EVERY, NEW, OLD, Scenario, manifests, plan, scenario
 
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
@@ -336,6 +334,3 @@ def _play(played: Simulation) -> Result:
     except Broken as broken:
         return Result(seed, "broken", str(broken), broken.name, played.story)
     return Result(seed, outcome.value, story=played.story)
-
-
-__all__ = ["NAMESPACE", "STABLE", "Simulation", "Unreachable", "simulate"]
