@@ -51,7 +51,8 @@ from tests.simulation.pretend import START, WorldClock
 M, H = timedelta(minutes=1), timedelta(hours=1)
 OLD, NEW = "orders:1.0", "orders:2.0"
 BACKUP, MIGRATE, RESTORE = "job-backup:1", "job-migrate:1", "job-restore:1"
-WINDOW_START = START + 3 * H
+WINDOW_START = START + H
+GRACE = 20 * M
 ARTIFACT = 'rollout-artifact: {"id": "@", "size": 4096, "sha256": "' + "ab" * 32 + '"}'
 
 
@@ -84,9 +85,9 @@ def tale(seed: int) -> Tale:
     made.person = random.choice(("rollback", "nobody", "approve", "open", "abort"))
     made.before = random.choice((None, None, {"blacklist": ["203.0.113.9"], "message": "go away"}))
     happen = ("gate opened by hand", "scaled up by hand", "gateway away", "store away", "cluster away", "abort", "pause", "extend",
-              "cancel", "daemon killed")  # fmt: skip
+              "cancel", "daemon killed", "daemon asleep")  # fmt: skip
     for _ in range(random.choice((0, 0, 1, 2))):
-        after = random.choice((timedelta(hours=random.uniform(0, 3)), 3 * H + timedelta(minutes=random.uniform(0, 40))))
+        after = random.choice((timedelta(hours=random.uniform(0, 1)), H + timedelta(minutes=random.uniform(0.5, 9))))
         made.hands.append((after, random.choice(happen)))
     made.hands.sort()
     return made
@@ -105,8 +106,8 @@ def plan_for(made: Tale) -> OfflinePlan:
 
     spec = {
         "target": {"namespace": "shop", "stable": "orders"}, "image": NEW, "schemaChange": True,
-        "window": {"startAt": "2026-11-22 11:00", "timezone": "UTC", "duration": "3h", "startGrace": "20m"},
-        "announce": {"offsets": ["2h", "1h", "10m"]},
+        "window": {"startAt": "2026-11-22 09:00", "timezone": "UTC", "duration": "90m", "startGrace": "20m"},
+        "announce": {"offsets": ["40m", "30m", "10m"]},
         "gate": {"route": {"id": "1"}, "allow": [f"{INSIDE}/32"], "message": "closed", "probes": {
             "outside": [{"url": "/", "sourceAddress": OUTSIDE}], "inside": [{"url": "/", "sourceAddress": INSIDE}]}},
         "backup": job(BACKUP), "migrate": job(MIGRATE), "restore": job(RESTORE, expected="5m"),
@@ -130,7 +131,7 @@ def manifests() -> list[Json]:
     return [deployment, service]
 
 
-class Broken(AssertionError):
+class Broken(AssertionError):  # noqa: N818 - an invariant is broken, and that is the word
     """An invariant does not hold."""
 
 
@@ -162,6 +163,9 @@ class Story:
         self.rollout = ""
         self.acted: list[str] = []
         self.person_at: datetime | None = None
+        self.asleep_until = START
+        self.awake_since = START
+        self._decoded: tuple[int, State] | None = None
         self.world.observers.append(self._watch)
 
     def _say(self, words: str) -> None:
@@ -171,11 +175,12 @@ class Story:
         self._later.append((self.world.now + wait, what, do))
 
     def _behave(self) -> None:
-        good = Behaviour(completes_after=timedelta(seconds=40), log=("working", ARTIFACT))
-        fails = Behaviour(completes_after=timedelta(seconds=40), exit_code=1, log=("broken",))
+        good = Behaviour(completes_after=timedelta(seconds=100), log=("working", ARTIFACT))
+        fails = Behaviour(completes_after=timedelta(seconds=100), exit_code=1, log=("broken",))
         hangs = Behaviour(completes_after=timedelta(hours=9))
-        silent = Behaviour(completes_after=timedelta(seconds=40), log=("working",))
+        silent = Behaviour(completes_after=timedelta(seconds=100), log=("working",))
         kinds = {"good": good, "fails": fails, "hangs": hangs, "silent": silent}
+        self.world.behaviours[OLD] = Behaviour(stop_after=timedelta(seconds=20))
         self.world.behaviours[BACKUP] = kinds[self.tale.backup]
         self.world.behaviours[MIGRATE] = kinds[self.tale.migrate]
         self.world.behaviours[RESTORE] = kinds[self.tale.restore]
@@ -214,7 +219,9 @@ class Story:
     def _state(self) -> State:
         row = self.inner.rollout(self.rollout)
         assert row is not None
-        return self.codec.state(row.state, row.id)
+        if self._decoded is None or self._decoded[0] != row.version:
+            self._decoded = (row.version, self.codec.state(row.state, row.id))
+        return self._decoded[1]
 
     def _watch(self, change: Change) -> None:
         if change.resource == "pods" and change.new is not None:
@@ -249,7 +256,7 @@ class Story:
         if self._alive(OLD if image == NEW else NEW) and not by_hand:
             raise Broken("old and new code run at once")
 
-    def _job_pod(self, image: str, pod: Json, phase: str) -> None:
+    def _job_pod(self, image: str, pod: Json, phase: str) -> None:  # noqa: C901 - one case for each Job's beginning and end
         name = pod["metadata"]["labels"]["job-name"]
         if phase == "Running":
             self._say(f"{name} runs")
@@ -283,6 +290,7 @@ class Story:
         """Nobody from outside gets through while the gate is said to be closed."""
         state = self._state()
         memory = state.offline
+        self._watch_the_last_moment(state)
         served = self.apisix.ask(OUTSIDE)
         if served.status != 200:
             return
@@ -293,19 +301,29 @@ class Story:
         if image == NEW and type(state.step).__name__ not in OPENING and not by_hand:
             raise Broken(f"an outside request reached the new version in {type(state.step).__name__}")
 
+    def _watch_the_last_moment(self, state: State) -> None:
+        """Where nothing can be lost it has gone back by itself before a way back no longer fits."""
+        memory = state.offline
+        if memory is None or type(state.step).__name__ not in UNDER_WAY or self.tale.hands or self.tale.trouble:
+            return
+        last = self.plan.latest_rollback_start(None, extended=memory.extended)
+        safe = memory.gate_proven and memory.stopped_at is not None and not memory.disturbed
+        if safe and self.world.now > last + 3 * M:
+            raise Broken(f"still {type(state.step).__name__} after the last moment for a way back")
+
     def down(self) -> timedelta:
         """How long the gateway was away since the gate was opened by hand: nobody could close it again."""
         return sum((end - start for start, end in self.outages.spans.get("gateway", ())), timedelta())
 
     # -- the run -------------------------------------------------------------------------------------------------------
 
-    def run(self) -> Outcome:
+    def run(self) -> Outcome:  # noqa: C901 - the loop is told in one piece
         """Tell it to its end, and check what must be true there."""
         self.born()
         assert self.engine is not None
         desk = Desk(self.inner, self.codec, self.clock, Policy())
         self.rollout = desk.submit(self.plan, "test", "me").rollout.id
-        end = START + 24 * H
+        end = START + 12 * H
         hands = [(START + after, what) for after, what in self.tale.hands]
         last_upkeep = last_probe = self.world.now - M
         while self.world.now < end:
@@ -323,6 +341,9 @@ class Story:
                     item[2]()
                 except RolloutError as error:
                     self._say(f"  declined: {error}")
+            if self.world.now < self.asleep_until:
+                self.world.advance_by(20 * timedelta(seconds=1))
+                continue
             try:
                 if self.world.now - last_upkeep >= timedelta(seconds=20):
                     last_upkeep = self.world.now
@@ -353,7 +374,7 @@ class Story:
         soon += [x for x in (wake, due) if x is not None]
         self.world.advance(max(min(soon), self.world.now + timedelta(milliseconds=200)))
 
-    def _hand(self, what: str, desk: Desk) -> None:
+    def _hand(self, what: str, desk: Desk) -> None:  # noqa: C901 - one case for each hand
         self._say(f"HAND: {what}")
         now = self.world.now
         try:
@@ -374,6 +395,10 @@ class Story:
                         self._soon(15 * M, "resume", lambda: desk.command(self.rollout, Verb.RESUME, "me", "test"))
                 case "extend":
                     desk.command(self.rollout, Verb.EXTEND, "me", "test", (("by", "30m"),))
+                case "daemon asleep":
+                    self.asleep_until = now + timedelta(minutes=self.tale.random.choice((5, 50)))
+                case "daemon gone":
+                    self.asleep_until = now + 50 * M
                 case "daemon killed":
                     self.deaths += 1
                     self.cluster.close()
@@ -386,7 +411,7 @@ class Story:
         state = self._state()
         step = state.step
         asked = isinstance(step, Deciding) or (isinstance(step, RollingBack) and bool(step.stuck))
-        late = self.world.now > START + 9 * H
+        late = self.world.now > START + 4 * H
         if not asked and not late:
             self.person_at = None
             return
@@ -418,6 +443,11 @@ class Story:
         offsets = [dict(e.facts)["offset"] for e in events if e.kind == "announced"]
         if len(set(offsets)) != len(offsets) or kinds.count("begun") > 1:
             raise Broken(f"announced more than once: {offsets}")
+        begun = next((e.at for e in events if e.kind == "begun"), None)
+        if begun is not None and begun > WINDOW_START + GRACE:
+            raise Broken(f"begun at {begun:%H:%M}, after the grace")
+        if row.outcome is Outcome.SUCCEEDED and not self.tale.new_passes and "open" not in self.acted:
+            raise Broken("a version that fails its tests was opened by nobody's word")
         if "begun" not in kinds and row.outcome is Outcome.SUCCEEDED:
             raise Broken("began without a word")
         keys = [n["key"] for n in self.inner.notices(self.rollout) if n["kind"] == NoticeKind.ANNOUNCEMENT.value]
@@ -435,4 +465,5 @@ class Story:
 
 
 GUARDED = {"Stopping", "BackingUp", "Migrating", "Upgrading", "Testing", "Deciding", "RollingBack"}
+UNDER_WAY = {"Stopping", "BackingUp", "Migrating", "Upgrading", "Testing", "Deciding"}
 OPENING = {"OpeningGate", "WatchingOpen", "Ended"}

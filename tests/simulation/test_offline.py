@@ -9,6 +9,7 @@ import pytest
 
 from rollout.core.history import Outcome
 from tests.simulation.offline_story import Broken, Story, Tale, tale
+from tests.simulation.planted_offline import ORDINARY, PLANTED, STORIES
 
 SEEDS = 240
 PIECES = 8
@@ -45,3 +46,16 @@ def test_nobody_answers_and_it_goes_back_at_the_last_moment() -> None:
 def test_no_seed_breaks_an_invariant(piece: int) -> None:
     outcomes = Counter(told(seed) for seed in range(piece, SEEDS, PIECES))
     assert sum(outcomes.values()) == len(range(piece, SEEDS, PIECES))
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_the_stories_that_show_planted_bugs_are_green_without_them(name: str) -> None:
+    Story(STORIES[name]()).run()
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_bug_turns_the_simulation_red(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    PLANTED[name](monkeypatch)
+    stories = (STORIES[name],) if name in STORIES else ORDINARY
+    with pytest.raises(Broken):
+        [Story(story()).run() for story in stories]

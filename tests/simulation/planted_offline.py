@@ -1,0 +1,189 @@
+"""Bugs to plant in the offline procedure, one at a time: a simulation that stays green with one of them proves too little."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+
+from rollout.core import actions_offline, offline_facts, offline_guard
+from rollout.core.gate import GateObject, Part, SavedGate
+from rollout.core.job_template import Artifact
+from rollout.core.observation import TaskResult
+from rollout.core.state_offline import Backup
+from rollout.core.steps import (
+    offline_announce,
+    offline_backup,
+    offline_course,
+    offline_decide,
+    offline_jobs,
+    offline_migrate,
+    offline_open,
+    offline_retreat,
+    offline_stop,
+    offline_ways,
+)
+from rollout.engine.offline_gate import GateTasks
+from tests.simulation.offline_story import H, M, Tale
+from tests.simulation.pretend import START
+
+
+def _always(answer: Any) -> Callable[..., Any]:  # noqa: ANN401 - whatever the original answers
+    """Answer the same to everything."""
+
+    def answered(*_: Any) -> Any:  # noqa: ANN401 - as above
+        return answer
+
+    return answered
+
+
+def _all_well(_self: GateTasks, _execution: Any, _state: Any, task: Any) -> TaskResult:  # noqa: ANN401 - as the original's
+    return TaskResult(task.key, START, "done", ok=True, why="")
+
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def _save_nothing(patch: pytest.MonkeyPatch) -> None:
+    """What stood on the gate is saved as if nothing had stood there."""
+
+    def save(self: GateObject) -> SavedGate:
+        return SavedGate(self.place, self.plugin, tuple(Part(part.rule, None) for part in self.parts))
+
+    patch.setattr(GateObject, "save", save)
+
+
+def _blind_guard(patch: pytest.MonkeyPatch) -> None:
+    """The guard looks and does nothing."""
+    patch.setattr(GateTasks, "guard", _all_well)
+
+
+def _no_guard(patch: pytest.MonkeyPatch) -> None:
+    """Nobody asks for the guard at all."""
+    patch.setattr(offline_guard, "is_guarded", _always(False))
+
+
+def _nobody_left(patch: pytest.MonkeyPatch) -> None:
+    """Pods that still end are not waited for."""
+    patch.setattr(offline_stop, "writers", _always(""))
+    patch.setattr(offline_backup, "writers", _always(""))
+
+
+def _any_backup(patch: pytest.MonkeyPatch) -> None:
+    """A backup counts although its Job failed or printed no artifact."""
+    patch.setattr(offline_backup, "_verified", _always(Backup("some", 1, "ab" * 32, START)))
+
+
+def _no_restore(patch: pytest.MonkeyPatch) -> None:
+    """The way back forgets the database."""
+    patch.setattr(offline_ways, "must_restore", _always(False))
+
+
+def _not_halted(patch: pytest.MonkeyPatch) -> None:
+    """A migration that still runs is not brought to rest before the restore."""
+    patch.setattr(offline_retreat, "halted", _always((True, (), "")))
+
+
+def _migration_unawaited(patch: pytest.MonkeyPatch) -> None:
+    """The new version is started while the migration runs."""
+
+    def standing(scene: Any, name: str, attempt: int, *rest: Any) -> Any:  # noqa: ANN401 - as the original's
+        found = offline_jobs.standing(scene, name, attempt, *rest)
+        asked = scene.seen.tasks.get(found.task.key)
+        return replace(found, result=TaskResult("", START, "done", ok=True, why="")) if asked is not None else found
+
+    patch.setattr(offline_migrate, "standing", standing)
+
+
+def _artifact_lost(patch: pytest.MonkeyPatch) -> None:
+    """The restore gets another artifact than the one that was verified."""
+    patch.setattr(Artifact, "parameters", lambda self: {"ARTIFACT": "latest", "ARTIFACT_SHA256": self.sha256})
+
+
+def _tests_ignored(patch: pytest.MonkeyPatch) -> None:
+    """Failed tests decide nothing."""
+    patch.setattr(offline_course, "failed", _always(()))
+
+
+def _never_opened(patch: pytest.MonkeyPatch) -> None:
+    """The gate is said to be open without a write and without a look."""
+
+    def opened(self: GateTasks, execution: Any, state: Any, task: Any) -> TaskResult:  # noqa: ANN401 - as the original's
+        del execution, state
+        return TaskResult(task.key, self._clock.now(), "done", ok=True, why="", facts={"proven": "yes"})
+
+    patch.setattr(GateTasks, "open", opened)
+    patch.setattr(GateTasks, "verify", opened)
+
+
+def _too_few(patch: pytest.MonkeyPatch) -> None:
+    """One replica fewer comes back on the way back."""
+    original = actions_offline.return_target
+    patch.setattr(offline_retreat, "return_target", lambda e, v, image, replicas: original(e, v, image, replicas - 1))
+    patch.setattr(offline_retreat, "before", lambda state, view: _less(offline_facts.before(state, view)))
+
+
+def _less(found: Any) -> Any:  # noqa: ANN401 - a TargetBefore or None
+    return replace(found, replicas=found.replicas - 1) if found is not None else None
+
+
+def _no_last_moment(patch: pytest.MonkeyPatch) -> None:
+    """The last moment passes unnoticed."""
+    patch.setattr(offline_decide, "last_moment", _always(None))
+
+
+def _run_late(patch: pytest.MonkeyPatch) -> None:
+    """A start after the grace is run all the same."""
+    patch.setattr(offline_announce, "ended_untouched", lambda scene, state, *_: offline_announce._begin(scene, state))
+
+
+def _announced_twice(patch: pytest.MonkeyPatch) -> None:
+    """The last of the offsets is forgotten once."""
+    original = offline_facts.remember
+    forgotten: list[int] = []
+
+    def remember(state: Any, **changes: Any) -> Any:  # noqa: ANN401 - as the original's
+        if "announced" in changes and not forgotten:
+            forgotten.append(1)
+            changes["announced"] = changes["announced"][:-1]
+        return original(state, **changes)
+
+    patch.setattr(offline_announce, "remember", remember)
+
+
+def _opens_early(patch: pytest.MonkeyPatch) -> None:
+    """The gate is opened instead of asking."""
+    from rollout.core.history import Outcome  # noqa: PLC0415 - only here
+
+    def ask(scene: Any, state: Any, problem: str, *_: Any) -> Any:  # noqa: ANN401 - as the original's
+        return offline_open.begin(scene, state, Outcome.SUCCEEDED, problem, problem)
+
+    patch.setattr(offline_decide, "ask", ask)
+
+
+PLANTED: dict[str, Plant] = {
+    plant.__name__.strip("_").replace("_", "-"): plant
+    for plant in (
+        _save_nothing, _blind_guard, _no_guard, _nobody_left, _any_backup, _no_restore, _not_halted, _migration_unawaited,
+        _artifact_lost, _tests_ignored, _never_opened, _too_few, _no_last_moment, _run_late, _announced_twice, _opens_early,
+    )
+}  # fmt: skip
+
+OPENED_BY_HAND = (H + 12 * M, "gate opened by hand")
+STORIES: dict[str, Callable[[], Tale]] = {
+    "save-nothing": lambda: Tale(Random(1), before={"blacklist": ["203.0.113.9"], "message": "go away"}),
+    "blind-guard": lambda: Tale(Random(1), new_passes=False, person="nobody", hands=[OPENED_BY_HAND]),
+    "no-guard": lambda: Tale(Random(1), new_passes=False, person="nobody", hands=[OPENED_BY_HAND]),
+    "not-halted": lambda: Tale(Random(1), migrate="hangs", hands=[(H + 6 * M, "abort")]),
+    "no-last-moment": lambda: Tale(Random(1), new_passes=False, person="nobody"),
+    "run-late": lambda: Tale(Random(1), hands=[(55 * M, "daemon gone")]),
+}
+"""A story in which a bug shows; for the others the first ordinary ones do."""
+ORDINARY: tuple[Callable[[], Tale], ...] = (
+    lambda: Tale(Random(1), new_passes=False, on_failure="rollback"),
+    lambda: Tale(Random(1), backup="fails", on_failure="rollback"),
+    lambda: Tale(Random(1)),
+)
