@@ -208,7 +208,7 @@ class Stage:
     def images(self, role: str = "release") -> list[str]:
         return [pod["spec"]["containers"][0]["image"] for pod in self.pods(role)]
 
-    def wait_until_told(self, rollout: str, seconds: float = 20) -> None:
+    def wait_until_told(self, rollout: str, seconds: float = 90) -> None:
         """Wait until every notice was delivered, and see that the webhook got each."""
 
         def delivered() -> bool:

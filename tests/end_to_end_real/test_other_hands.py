@@ -70,9 +70,9 @@ def test_a_canary_that_somebody_deletes_is_given_up(stage: Stage) -> None:
 def test_a_canary_that_somebody_raises_is_put_back_and_goes_on(stage: Stage) -> None:
     rollout = soaking(stage, replicas={"max": 1, "every": "2s"})
     stage.change(CANARY, replicas(5), SOMEBODY)
-    told = stage.wait_for_event(rollout, "foreign-scale", 20)
+    told = stage.wait_for_event(rollout, "foreign-scale", 60)
     assert f"raised to 5 by {SOMEBODY}" in told.why
-    wait_until(lambda: stage.deployment(CANARY)["spec"]["replicas"] == 1, 20, "the canary at 1 again")
+    wait_until(lambda: stage.deployment(CANARY)["spec"]["replicas"] == 1, 60, "the canary at 1 again")
     assert stage.recorder.of(CANARY)[-1].changes == {"replicas": (5, 1)}
     assert stage.row(rollout).step == "soaking"
     stage.wait_until_told(rollout)
@@ -104,14 +104,14 @@ def test_a_hotfix_in_the_middle_of_promotion_is_never_overwritten(stage: Stage) 
 
 def test_an_autoscaler_may_scale_the_stable_and_the_canary_follows_its_share(stage: Stage) -> None:
     rollout = soaking(stage)
-    wait_until(lambda: len(stage.pods("canary")) == 2, 20, "a second canary replica")
+    wait_until(lambda: len(stage.pods("canary")) == 2, 60, "a second canary replica")
     stage.change(STABLE, replicas(14), "kube-controller-manager")
     wait_until(lambda: stage.deployment(STABLE)["status"].get("availableReplicas") == 14, 30, "14 stable pods")
     assert stage.row(rollout).step == "soaking"
     stage.change(STABLE, replicas(4), "kube-controller-manager")
     event = stage.wait_for_event(rollout, "replica-removed", 30)
     assert "was scaled to 4" in event.why
-    wait_until(lambda: stage.deployment(CANARY)["spec"]["replicas"] == 1, 20, "one canary replica taken away")
+    wait_until(lambda: stage.deployment(CANARY)["spec"]["replicas"] == 1, 60, "one canary replica taken away")
     assert stage.row(rollout).outcome is Outcome.ACTIVE
     assert stage.recorder.of(STABLE) == []
     stage.wait_until_told(rollout)
