@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
@@ -217,7 +217,7 @@ class Engine:
         except Exception as error:
             given_up = None
             if active.failures >= FAILURES_TO_GIVE_UP:
-                given_up = give_up(question, active.state, seen, f"internal error: {type(error).__name__}", now)
+                given_up = _give_up(question, active.state, seen, f"internal error: {type(error).__name__}", now)
             if given_up is None:
                 raise
             if not isinstance(active.state.step, Retreating):
@@ -305,6 +305,14 @@ class Engine:
     def _post(self, posts: Iterable[PostEvent]) -> None:
         for post in posts:
             self.workers.spawn(Pool.POSTS, partial(self.hands.post, post))
+
+
+def _give_up(question: Question, state: State, seen: Observation, why: str, now: datetime) -> Decision | None:
+    """Step back by what is seen; where that is what cannot be understood, without seeing."""
+    try:
+        return give_up(question, state, seen, why, now)
+    except Exception:  # noqa: BLE001 - the error that led here is logged
+        return give_up(question, state, replace(seen, view=Unreachable("it cannot be understood")), why, now)
 
 
 def _deployments(execution: Execution) -> list[tuple[str, str]]:

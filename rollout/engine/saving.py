@@ -108,8 +108,11 @@ class Saving:
         )
         if transition.outcome.at_rest:
             engine.forget(transition.rollout)
-        else:
+        elif sent.adopt:
             engine.wakes.wake(transition.rollout)
+        else:
+            # What was saved is done already: looking again at once would step back, save and look for ever while it cannot see.
+            engine.wakes.wake_at(transition.rollout, engine.clock.now() + RETRY)
 
     def _written(self, active: Active, sent: Sent) -> None:
         active.version = max(active.version, sent.transition.seen_version + 1)
