@@ -27,7 +27,7 @@ from rollout.core.steps import (
     offline_ways,
 )
 from rollout.engine.offline_gate import GateTasks
-from tests.simulation.offline_story import H, M, Tale
+from tests.simulation.offline_tale import H, M, Tale
 from tests.simulation.pretend import START
 
 
@@ -63,7 +63,7 @@ def _blind_guard(patch: pytest.MonkeyPatch) -> None:
 
 def _no_guard(patch: pytest.MonkeyPatch) -> None:
     """Nobody asks for the guard at all."""
-    patch.setattr(offline_guard, "is_guarded", _always(False))
+    patch.setattr(offline_guard, "is_guarded", _always(answer=False))
 
 
 def _nobody_left(patch: pytest.MonkeyPatch) -> None:
@@ -79,7 +79,7 @@ def _any_backup(patch: pytest.MonkeyPatch) -> None:
 
 def _no_restore(patch: pytest.MonkeyPatch) -> None:
     """The way back forgets the database."""
-    patch.setattr(offline_ways, "must_restore", _always(False))
+    patch.setattr(offline_ways, "must_restore", _always(answer=False))
 
 
 def _not_halted(patch: pytest.MonkeyPatch) -> None:

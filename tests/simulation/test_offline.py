@@ -8,10 +8,11 @@ from random import Random
 import pytest
 
 from rollout.core.history import Outcome
-from tests.simulation.offline_story import Broken, Story, Tale, tale
+from tests.simulation.offline_story import Broken, Story
+from tests.simulation.offline_tale import Tale, tale
 from tests.simulation.planted_offline import ORDINARY, PLANTED, STORIES
 
-SEEDS = 240
+SEEDS = 320
 PIECES = 8
 
 
