@@ -107,7 +107,8 @@ def history_lines(rows: Sequence[HistoryRow], *, evidence: bool) -> None:
         typer.echo(f"{event.at:%Y-%m-%d %H:%M:%S}  {event.step:<11} {event.kind:<16} {event.why}{who}")
         if evidence:
             for item in event.evidence:
-                counts = ", ".join(f"{name} {number(value)}" for name, value in item.counts)
+                # Requests that nobody measured are stored as -1.
+                counts = ", ".join(f"{name} {number(value)}" for name, value in item.counts if value != -1)
                 typer.echo(f"    {item.signal} {item.window_start:%H:%M}-{item.window_end:%H:%M}: {item.verdict}; {item.why}")
                 typer.echo(f"      {counts}" + (f"; asked: {item.query}" if item.query else ""))
 
