@@ -1,0 +1,99 @@
+"""Secrets planted in every place of a configuration appear nowhere: logs, rows, notices, metrics, process lists, errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import yaml
+
+from tests.end_to_end.processes import Place, until
+
+TOKEN = "hunter2-operator-token-0123456789"  # noqa: S105 - planted
+MARKERS = {
+    "webhook": "hunter2-webhook-path",
+    "prometheus": "hunter2-prometheus-password",
+    "elasticsearch": "hunter2-elasticsearch-password",
+    "apisix": "hunter2-apisix-key",
+    "operator": TOKEN,
+}
+MARK = "hunter2"
+
+
+def plant(place: Place) -> None:
+    """Put a marker wherever the configuration takes a secret; one channel goes to a port where nobody listens."""
+    document = yaml.safe_load(place.config.read_text())
+    for backend in document["backends"]:
+        if backend["type"] in {"prometheus", "elasticsearch"}:
+            backend["username"] = "rollout"
+            backend["password"] = MARKERS[backend["type"]]
+    document["channels"].append({"name": "nowhere", "type": "slack", "url": f"http://127.0.0.1:9/hooks/{MARKERS['webhook']}"})
+    hooks = place.urls["webhooks"]
+    document["channels"].append({"name": "refused", "type": "slack", "url": f"{hooks}/nothing-here/{MARKERS['webhook']}"})
+    document["gateways"] = [{"name": "edge", "type": "apisix", "adminUrl": "http://127.0.0.1:9", "apiKey": MARKERS["apisix"]}]
+    document["http"]["tokens"] = [{"name": "ada", "role": "operator", "token": TOKEN}]
+    document["log"] = {"level": "debug", "format": "json"}
+    place.config.write_text(yaml.safe_dump(document))
+
+
+def command_lines() -> str:
+    """Read what any user of the machine can read of the processes of ours."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes()
+        except OSError:
+            continue
+        if b"rollout" in words:
+            found.append(words.decode(errors="replace"))
+    return "\n".join(found)
+
+
+def test_planted_secrets_are_found_nowhere(tmp_path: Path) -> None:
+    with Place(tmp_path) as place:
+        plant(place)
+        daemon = place.serve()
+        rollout = place.submit()
+        place.until_step(rollout, "soaking")
+        place.behave("nginx:1.28.0", crashAfter="1s")
+        place.until_ended(rollout, "failed")
+        until(lambda: bool(place.rows("select 1 from notice where channel = 'operations' and state = 'delivered'")), "told")
+        until(lambda: bool(place.rows("select 1 from notice where channel = 'nowhere' and attempts > 0")), "tried in vain")
+        url = f"http://127.0.0.1:{yaml.safe_load(place.config.read_text())['http']['port']}"
+        shown = [httpx.get(f"{url}{path}", headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=10).text
+                 for path in ("/metrics", "/readyz", "/healthz", "/", "/api/v1/rollouts", f"/api/v1/rollouts/{rollout}")
+                 for token in (TOKEN, "wrong")]  # fmt: skip
+        doctor = place.run("doctor")
+        words = {
+            "command lines": command_lines(),
+            "doctor": doctor.stdout + doctor.stderr,
+            "http": "\n".join(shown),
+            "notices": str([message["payload"] for message in place.get("webhooks", "/received")]),
+        }
+        daemon.terminate()
+        words["logs"] = daemon.output()
+        for file in tmp_path.glob("rollout.db*"):
+            words[file.name] = file.read_bytes().decode("latin-1")
+    assert "rollout.stepping_back" in words["logs"]
+    assert "notice.postponed" in words["logs"], "the failures were met"
+    for where, text in words.items():
+        at = text.find(MARK)
+        assert at < 0, f"{where}: ...{text[max(0, at - 200) : at + 60]}..."
+
+
+def test_a_configuration_with_a_mistake_is_refused_without_its_secrets(tmp_path: Path) -> None:
+    file = tmp_path / "rollout.yaml"
+    file.write_text(yaml.safe_dump({
+        "database": f"postgresql://rollout:{MARK}-password@127.0.0.1:9/rollout",
+        "channels": [{"name": "ops", "type": "slack", "url": f"https://hooks.example.com/{MARK}", "colour": f"{MARK}-unknown"}],
+    }))  # fmt: skip
+    place = Place(tmp_path)
+    for command in (("list",), ("serve", "--port", "0"), ("db", "check")):
+        done = place.run(*command)
+        assert done.returncode != 0
+        assert MARK not in done.stdout + done.stderr
+    file.write_text(yaml.safe_dump({"database": f"postgresql://rollout:{MARK}-password@127.0.0.1:9/rollout"}))
+    for command in (("list",), ("serve", "--port", "0"), ("db", "check")):
+        done = place.run(*command)
+        assert done.returncode != 0
+        assert MARK not in done.stdout + done.stderr, done.stderr
