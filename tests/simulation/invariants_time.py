@@ -58,12 +58,14 @@ class FaultsAreLeftAtOnce(Invariant):
 
     def passed(self, span: timedelta) -> None:
         now = self.facts.world.now
-        lost = [uid for uid, since in self.unready.items() if now - since > GRACE + LOOK_EVERY + span]
+        lost = [uid for uid, since in self.unready.items() if now - since > GRACE + LOOK_EVERY]
         if not (self.bad or lost) or self.facts.shared() or not self.facts.canary_serves():
             self.exposed = timedelta()
             return
         if self.facts.guarding:
-            self.exposed += min(span, now - self.seen_at) if self.bad else span
+            self.exposed += min(
+                span, now - (self.seen_at if self.bad else min(self.unready[uid] for uid in lost) + GRACE + LOOK_EVERY)
+            )
         if self.exposed > AT_ONCE:
             self.fail(f"{[*self.bad.values()] or 'lost readiness'} for {self.exposed}, and the canary still serves")
 
