@@ -267,9 +267,8 @@ class Connection:
             raise self._unavailable(request, error, seconds) from error
         finally:
             _give_back(response)
-        reply = self._reply(request, response, body)
-        if not reply.ok:
-            raise failure(self._settings.name, request, reply)
+        if response.status != 200:  # noqa: PLR2004 - a log has no other good answer
+            raise failure(self._settings.name, request, self._reply(request, response, body))
         return body.decode("utf-8", "replace")
 
     def stream(self, request: Request, *, silence: timedelta) -> Stream | Reply:
