@@ -35,7 +35,7 @@ def decide(scene: Scene, state: State, found: Findings, waits: tuple[Wait, ...])
     state = replace(state, step=step)
     return (
         _hands(scene, state, step, view.canary)
-        or _reach_size(scene, state, step, view.canary)
+        or _reach_size(scene, state, step, view.canary, waits)
         or _shrink(scene, state, step, view)
         or _go_on(scene, state, step, view, waits)
     )
@@ -74,8 +74,10 @@ def _once(state: State, item: Tell) -> tuple[Tell, ...]:
     return () if told is not None and looked is not None and looked - told < timedelta(minutes=1) else (item,)
 
 
-def _reach_size(scene: Scene, state: State, step: Soaking, canary: Deployment) -> Move | None:
-    """Bring the canary to the size that was chosen, and confirm it by looking."""
+def _reach_size(scene: Scene, state: State, step: Soaking, canary: Deployment, waits: tuple[Wait, ...]) -> Move | None:
+    """Bring the canary to the size that was chosen, and confirm it by looking; upwards only while nothing holds."""
+    if canary.replicas < step.size and waits:
+        return _status(scene, state, step, (), waits)
     if canary.replicas != step.size:
         patch = scale_canary(scene.execution, canary, step.size)
         return Move(state, f"scaling {canary.name} to {step.size}", forward=(patch,), wake_in=POLL)
