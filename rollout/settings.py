@@ -157,8 +157,8 @@ class Timing(Part):
     """A longer time between two looks is not credited."""
     save_every: Duration = timedelta(minutes=5)
     """Credited time is stored at least this often."""
-    lease: Duration = timedelta(seconds=15)
-    """How long a daemon that fell silent keeps its rollouts."""
+    lease: Duration = timedelta(seconds=12)
+    """How long a daemon that fell silent keeps its rollouts: with one round of claiming, another has them within 15 s."""
     ask_every: Duration = timedelta(seconds=5)
     """How often backends are asked what is due."""
     outbox_every: Duration = timedelta(seconds=1)

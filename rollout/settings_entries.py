@@ -6,6 +6,7 @@ keys in camelCase become attributes, `passwordFile` and `passwordEnv` become the
 
 from __future__ import annotations
 
+import builtins
 import os
 import re
 from collections.abc import Mapping
@@ -53,14 +54,14 @@ class Entry(BaseModel):
 
     __str__ = __repr__
 
-    def build(self, model: type[M]) -> M:
+    def build(self, model: builtins.type[M]) -> M:
         """Make an adapter's settings. Raises Refused with all problems, keys as they were written."""
         built, located = self.attempt(model)
         if built is None:
             raise Refused(f"the settings of {self.name} are not valid", tuple(one.problem for one in located))
         return built
 
-    def attempt(self, model: type[M]) -> tuple[M | None, tuple[Located, ...]]:
+    def attempt(self, model: builtins.type[M]) -> tuple[M | None, tuple[Located, ...]]:
         """As `build`, with the problems as values, paths relative to the entry."""
         values, written, problems = self._values(model)
         try:
@@ -71,7 +72,7 @@ class Entry(BaseModel):
             return None, (*problems, *(_as_written(one, written, model) for one in found))
         return (None, tuple(problems)) if problems else (built, ())
 
-    def _values(self, model: type[BaseModel]) -> tuple[dict[str, Any], dict[str, str], list[Located]]:
+    def _values(self, model: builtins.type[BaseModel]) -> tuple[dict[str, Any], dict[str, str], list[Located]]:
         values: dict[str, Any] = {}
         written: dict[str, str] = {}
         problems: list[Located] = []

@@ -29,7 +29,8 @@ def over(path: Path) -> list[str]:
 
 def main() -> int:
     """Check every Python file that git tracks; a migration writes its tables out in full, however long they are."""
-    names = subprocess.run(["git", "ls-files", "*.py", ":!migrations"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    listed = subprocess.run(["git", "ls-files", "*.py", ":!migrations"], cwd=ROOT, capture_output=True, text=True, check=True)
+    names = listed.stdout.split()
     found = [line for name in names if (ROOT / name).exists() for line in over(ROOT / name)]
     for line in found:
         print(line)  # noqa: T201 - that is what it is for

@@ -216,7 +216,8 @@ class _Reader:
 
     def _events(self) -> Iterator[yaml.Event]:
         for event in yaml.parse(self.file.text, Loader=yaml.SafeLoader):
-            self.place = (event.start_mark.line + 1, event.start_mark.column + 1)
+            if event.start_mark is not None:
+                self.place = (event.start_mark.line + 1, event.start_mark.column + 1)
             if isinstance(event, yaml.NodeEvent):
                 self.values += 1
                 if self.values > MOST_VALUES:
@@ -224,8 +225,9 @@ class _Reader:
                 if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
                     sign = "*" if isinstance(event, yaml.AliasEvent) else "&"
                     self._stop(f"anchors and aliases are not allowed ({sign}{seen(event.anchor)[1:-1]})", "write the value out")
-                if getattr(event, "tag", None) not in (None, "!"):
-                    self._stop(f"the tag {seen(event.tag)} is not allowed", "plain texts, numbers, lists and maps only")
+                tag = getattr(event, "tag", None)
+                if tag not in {None, "!"}:
+                    self._stop(f"the tag {seen(tag)} is not allowed", "plain texts, numbers, lists and maps only")
             yield event
 
     def _stop(self, message: str, remedy: str) -> NoReturn:

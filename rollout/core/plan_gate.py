@@ -55,8 +55,16 @@ class Probe(Part):
     def vantage(self, number: int, *, allowed: bool) -> Vantage:
         """Make the value that a gateway's probe takes."""
         name = self.name or f"{'inside' if allowed else 'outside'}-{number}"
-        words = (self.host, self.source_address, self.forwarded_for, self.credential)
-        return Vantage(name, allowed, self.url, *(word or "" for word in words), method=self.method)
+        return Vantage(
+            name,
+            allowed,
+            self.url,
+            self.host or "",
+            self.source_address or "",
+            self.forwarded_for or "",
+            self.credential or "",
+            method=self.method,
+        )
 
 
 class Probes(Part):

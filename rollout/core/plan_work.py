@@ -26,9 +26,9 @@ def _check_job(manifest: dict[str, Any]) -> dict[str, Any]:
         raise wrong(f"is larger than {_LARGEST_MANIFEST // 1024} KiB")
     if plain.get("apiVersion") != "batch/v1" or plain.get("kind") != "Job":
         raise wrong("is not a Job", "apiVersion: batch/v1, kind: Job")
-    pod = plain
+    pod: Any = plain
     for key in ("spec", "template", "spec"):
-        pod = pod.get(key) if isinstance(pod, dict) else None  # type: ignore[assignment]
+        pod = pod.get(key) if isinstance(pod, dict) else None
     containers = pod.get("containers") if isinstance(pod, dict) else None
     if not isinstance(containers, list) or not containers:
         raise wrong("has no containers", "spec.template.spec.containers is a list")

@@ -37,7 +37,7 @@ def counts(mine: tuple[float, float], theirs: tuple[float, float] = (0.0, 100.0)
 
 
 def judged(signal: Signal, *readings: Reading, before: SignalState | None = None, at: Any = None) -> SignalState:  # noqa: ANN401 - a datetime
-    state = (before,) if before else ()
+    state: tuple[SignalState, ...] = (before,) if before else ()
     for number, reading in enumerate(readings):
         one = answer(signal, reading, number)
         state = absorb(SETTING, [signal], state, [one], COHORTS, at or one.question.window.end + M)

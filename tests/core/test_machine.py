@@ -193,7 +193,7 @@ def test_interrupting_after_any_decision_and_starting_again_ends_in_the_same_pla
     ends = []
     for lost in (0, interrupted):
         now, current, shown = NOW, replace(before, paused=None), view(1, 10)
-        asked = (Command(1, Verb.ABORT, "ann", "enough", NOW),)
+        asked: tuple[Command, ...] = (Command(1, Verb.ABORT, "ann", "enough", NOW),)
         for number in range(60):
             decision = decide(QUESTION, current, seen(shown), asked, now)
             asked = ()

@@ -74,7 +74,7 @@ class WorldCluster:
             if self.behind:
                 self._unread.append(change)
                 return
-            document = change.new if change.new is not None else change.old
+            document = change.new
             self._views.clear()
             touched = self._memory[change.namespace].change(change.resource, change.type.value, document)
             for listener in self._listeners:

@@ -73,10 +73,10 @@ class Daemon:
         timing = Timing(LOOK_EVERY, timedelta(minutes=35), timedelta(hours=2))
         setup = Setup(name, s.policy, timing, ("ops",), LEASE)
         self.engine = Engine(
-            setup, store, {"default": self.cluster}, {"preflight": s.preflight}, StoredCodec(s.store), s.clock, Inline()  # type: ignore[arg-type]  # PlayedStore passes the rest through
+            setup, store, {"default": self.cluster}, {"preflight": s.preflight}, StoredCodec(s.store), s.clock, Inline()
         )  # fmt: skip
         self.upkeep = Upkeep(self.engine, s.sources)
-        self.outbox = Outbox(store, {"ops": s.channel}, s.clock, Inline())  # type: ignore[arg-type]  # as above
+        self.outbox = Outbox(store, {"ops": s.channel}, s.clock, Inline())
 
     def work(self, now: datetime, wall: datetime) -> bool:
         """Do everything that is due; say whether there was anything."""
@@ -130,7 +130,7 @@ class Simulation:
     def sent(self, daemon: str, patch: object) -> None:
         self.tell(f"{daemon} sends: {patch.why}")  # type: ignore[attr-defined]  # a PatchDeployment
         for rule in self.rules:
-            rule.sent(daemon, patch)  # type: ignore[arg-type]  # as above
+            rule.sent(daemon, patch)
 
     def preflight(self, execution: Execution, state: State, task: Task) -> TaskResult:
         del execution, state
