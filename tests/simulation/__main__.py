@@ -42,10 +42,10 @@ def play_some(seeds: list[int]) -> list[Result]:
 
 def tell(seed: int) -> int:
     """Print one seed step by step."""
-    print(f"seed {seed}: {scenario(seed).words}")  # noqa: T201 - a command's output
+    print(f"seed {seed}: {scenario(seed).words}")
     result = simulate(seed)
-    print("\n".join(result.story))  # noqa: T201 - a command's output
-    print(f"\n{result.broken or result.outcome}")  # noqa: T201 - a command's output
+    print("\n".join(result.story))
+    print(f"\n{result.broken or result.outcome}")
     return 1 if result.broken else 0
 
 
@@ -60,9 +60,9 @@ def main() -> int:
     if asked.replay is not None:
         return tell(asked.replay)
     outcomes, broken = play(asked.first, asked.seeds, workers=asked.workers, keep_going=asked.keep_going)
-    print(", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common()))  # noqa: T201 - a command's output
+    print(", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common()))
     for result in broken:
-        print(f"seed {result.seed}: {result.broken}\n    python -m tests.simulation --replay {result.seed}")  # noqa: T201 - a command's output
+        print(f"seed {result.seed}: {result.broken}\n    python -m tests.simulation --replay {result.seed}")
     return 1 if broken else 0
 
 

@@ -97,7 +97,7 @@ def main() -> int:
             print(
                 f"{'SURVIVED' if not verdict.by else 'caught  '} {verdict.bug.name}: {verdict.by or 'nobody noticed'}", flush=True
             )
-    print(f"{survived} survived" if survived else "every planted bug was caught")  # noqa: T201 - a command's output
+    print(f"{survived} survived" if survived else "every planted bug was caught")
     return 1 if survived else 0
 
 

@@ -15,6 +15,7 @@ import structlog
 
 from rollout.core.commands import Verb
 from rollout.core.decision import Execution, Timing
+from rollout.core.effects import PatchDeployment
 from rollout.core.errors import RolloutError
 from rollout.core.history import Outcome
 from rollout.core.observation import Task, TaskResult
@@ -127,8 +128,8 @@ class Simulation:
     def later(self, wait: timedelta, what: str, do: Callable[[], object]) -> None:
         heapq.heappush(self.agenda, (self.world.now + wait, next(self._numbers), what, do))
 
-    def sent(self, daemon: str, patch: object) -> None:
-        self.tell(f"{daemon} sends: {patch.why}")  # type: ignore[attr-defined]  # a PatchDeployment
+    def sent(self, daemon: str, patch: PatchDeployment) -> None:
+        self.tell(f"{daemon} sends: {patch.why}")
         for rule in self.rules:
             rule.sent(daemon, patch)
 
