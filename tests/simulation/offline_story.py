@@ -263,13 +263,7 @@ class Story:
             while hands and hands[0][0] <= self.world.now:
                 self._hand(hands.pop(0)[1], desk)
             self._person(desk)
-            for item in [x for x in self._later if x[0] <= self.world.now]:
-                self._later.remove(item)
-                self._say(item[1])
-                try:
-                    item[2]()
-                except RolloutError as error:
-                    self._say(f"  declined: {error}")
+            self._land_late()
             if self.world.now < self.asleep_until:
                 self.world.advance_by(20 * timedelta(seconds=1))
                 continue
@@ -294,6 +288,16 @@ class Story:
                 self.look_from_outside()
             self._step()
         return self._check_end(end)
+
+    def _land_late(self) -> None:
+        """Let writes land whose client has long given up."""
+        for item in [x for x in self._later if x[0] <= self.world.now]:
+            self._later.remove(item)
+            self._say(item[1])
+            try:
+                item[2]()
+            except RolloutError as error:
+                self._say(f"  declined: {error}")
 
     def _step(self) -> None:
         assert self.engine is not None
