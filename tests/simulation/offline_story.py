@@ -114,8 +114,6 @@ class Story:
         self.world.behaviours[MIGRATE] = kinds[self.tale.migrate]
         self.world.behaviours[RESTORE] = kinds[self.tale.restore]
 
-    # -- the daemon --------------------------------------------------------------------------------------------------
-
     def born(self) -> None:
         """Start a daemon; what the one before knew in memory is gone."""
         self.inner.release("d1")
@@ -241,12 +239,10 @@ class Story:
             raise Broken(f"still {type(state.step).__name__} after the last moment for a way back")
 
     def down(self) -> timedelta:
-        """How long the gateway was away since the gate was opened by hand: nobody could close it again."""
-        return sum((end - start for start, end in self.outages.spans.get("gateway", ())), timedelta())
+        """How long the gateway was away: nobody could close the gate again."""
+        return sum((b - a for a, b in self.outages.spans.get("gateway", ())), timedelta())
 
-    # -- the run -------------------------------------------------------------------------------------------------------
-
-    def run(self) -> Outcome:  # noqa: C901 - the loop is told in one piece
+    def run(self) -> Outcome:
         """Tell it to its end, and check what must be true there."""
         self.born()
         assert self.engine is not None
