@@ -77,8 +77,9 @@ def test_it_can_be_read_by_programs(usual: Sandbox, tmp_path: Path) -> None:
     assert trial["query"]
 
 
-def test_a_limit_that_the_stable_itself_is_over_would_hold_every_canary(usual: Sandbox, tmp_path: Path) -> None:
-    answer = tried(usual, tmp_path, "{preset: apisix-5xx, limit: 0.1%}")
+def test_a_limit_that_the_stable_itself_is_over_would_hold_every_canary(tmp_path: Path) -> None:
+    with sandbox(Behaviour(error_rate=0.3)) as bad:
+        answer = tried(bad, tmp_path, "{preset: apisix-5xx, limit: 0.1%}")
 
     assert answer.code == 1
     assert "limit 0.1 %" in answer.out
