@@ -38,7 +38,8 @@ def test_the_role_grants_nothing_that_would_surprise_its_reader() -> None:
     assert not [one for one in granted if "*" in one]
     assert not [one for one in granted if one[2] == "secrets"]
     assert {one for one in granted if one[0] in {"patch", "update", "delete", "deletecollection"}} == {
-        ("patch", "apps", "deployments")
+        ("patch", "apps", "deployments"),
+        ("patch", "batch", "jobs"),
     }
 
 

@@ -127,7 +127,7 @@ def test_oap_makes_metrics_and_error_traces_of_pushed_segments(oap_peer: OapServ
         return oap_peer.instance_metric(metric, "start-shop", "10.9.0.3", minute - MINUTE, minute)
 
     wait_until(lambda: calls("service_instance_cpm") == [None, 20], 30, "20 calls a minute")
-    assert calls("service_instance_sla") == [None, 9000]
+    wait_until(lambda: calls("service_instance_sla") == [None, 9000], 30, "a success rate of 90 %")
     wait_until(lambda: len(oap_peer.error_traces("start-shop", "10.9.0.3", minute, now)) == 2, 30, "two error traces")
     found = oap_peer.error_traces("start-shop", "10.9.0.3", minute, now)
     assert {trace["isError"] for trace in found} == {True}
