@@ -37,6 +37,8 @@ class Commits:
         self._scheduled = False
         self.trouble = ""
         """What the database last refused to do, empty while it works."""
+        self.bugs = 0
+        """How often a transition could not be written for a reason that is ours."""
 
     def put(self, pending: Pending) -> None:
         """Queue one; it is answered from the commit thread (or at once, without threads)."""
@@ -66,6 +68,9 @@ class Commits:
             for pending in batch:
                 pending.answered("unknown" if isinstance(error, Unavailable) and error.maybe_done else "unavailable")
             return
+        except Exception as error:  # noqa: BLE001 - logged there, once it is known whose it is
+            self._one_by_one(batch, error)
+            return
         except BaseException:
             # A crash (simulated or real) in the middle: nobody is told, as nobody would be; the next drain starts afresh.
             with self._lock:
@@ -74,3 +79,15 @@ class Commits:
         self.trouble = ""
         for pending in batch:
             pending.answered("written" if pending.transition.rollout in written else "lost")
+
+    def _one_by_one(self, batch: list[Pending], error: Exception) -> None:
+        """Keep a transition that cannot be written from sinking those written with it: it alone is tried again and again."""
+        if len(batch) > 1:
+            for pending in batch:
+                self._write([pending])
+            return
+        rollout = batch[0].transition.rollout
+        self.bugs += 1
+        log.error(events.BUG, where="commit", rollout=rollout, exc_info=error)
+        self.trouble = f"rollout {rollout} cannot be written: internal error ({type(error).__name__})"
+        batch[0].answered("unavailable")

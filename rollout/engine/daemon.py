@@ -24,6 +24,8 @@ log = structlog.get_logger()
 
 LOOKS_AT_ONCE = 200
 LONGEST_SLEEP = 0.5
+STUCK_AFTER = 60.0
+"""Seconds without one round of the looking thread, which never waits for anything outside: it will not come back by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class Daemon:
         )
         self.looking = False
         self._busy = False
+        self._round_at = 0.0
         self._news = threading.Event()
 
     def start(self) -> None:
@@ -80,6 +83,7 @@ class Daemon:
             self._every(name, work, period)
         self.engine.store.subscribe(self._told)
         self._scheduler.start()
+        self._round_at = self.engine.clock.monotonic()
         self._thread.start()
         self.looking = True
         log.info(events.STARTED, daemon=self.engine.setup.daemon, rollouts=len(self.engine.actives()))
@@ -110,8 +114,10 @@ class Daemon:
         engine = self.engine
         while not self._stopping.is_set():
             self._busy = True
+            self._round_at = engine.clock.monotonic()
             due = engine.wakes.due(engine.clock.now(), LOOKS_AT_ONCE)
             for rollout in due:
+                self._round_at = engine.clock.monotonic()
                 engine.tick(rollout)
             self._busy = bool(due)
             if not due:
@@ -124,8 +130,9 @@ class Daemon:
         return min(max((at - self.engine.clock.now()).total_seconds(), 0.001), LONGEST_SLEEP)
 
     def alive(self) -> bool:
-        """Say whether the looking thread lives."""
-        return self.looking and self._thread.is_alive()
+        """Say whether the looking thread lives and goes round."""
+        going = self.engine.clock.monotonic() - self._round_at < STUCK_AFTER
+        return self.looking and self._thread.is_alive() and going
 
     def problems(self) -> list[str]:
         """List what keeps rollouts from going forward; stepping back needs none of it."""

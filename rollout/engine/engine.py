@@ -253,7 +253,7 @@ class Engine:
         active.state = decision.state
         if decision.backward and not active.backing:
             active.backing = True
-            self.workers.spawn(Pool.BACK, lambda: self._step_back(active, decision))
+            self.workers.spawn(Pool.BACK.of(active.execution.target.cluster), lambda: self._step_back(active, decision))
         elif active.unsaved:
             self.saving.save_owed(active)
 
@@ -290,7 +290,7 @@ class Engine:
                 if patch.name in active.forwarding:
                     continue
                 active.forwarding.add(patch.name)
-            self.workers.spawn(Pool.FORWARD, partial(self._apply_forward, active, patch))
+            self.workers.spawn(Pool.FORWARD.of(patch.cluster), partial(self._apply_forward, active, patch))
 
     def _apply_forward(self, active: Active, patch: PatchDeployment) -> None:
         try:
@@ -304,7 +304,7 @@ class Engine:
 
     def _post(self, posts: Iterable[PostEvent]) -> None:
         for post in posts:
-            self.workers.spawn(Pool.POSTS, partial(self.hands.post, post))
+            self.workers.spawn(Pool.POSTS.of(post.cluster), partial(self.hands.post, post))
 
 
 def _give_up(question: Question, state: State, seen: Observation, why: str, now: datetime) -> Decision | None:

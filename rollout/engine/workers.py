@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 
 class Pool(StrEnum):
-    """The purposes. Signal backends have a pool each, named after them."""
+    """The purposes. Writing to clusters has a pool for each cluster (`Pool.BACK.of(name)`), and so has each signal backend."""
 
     BACK = "back"
     FORWARD = "forward"
@@ -28,8 +28,12 @@ class Pool(StrEnum):
     TASKS = "tasks"
     POSTS = "posts"
 
+    def of(self, cluster: str) -> str:
+        """Name the pool of one cluster: an API server that hangs keeps nobody of another cluster waiting."""
+        return f"{self.value} {cluster}"
 
-SIZES = {Pool.BACK: 16, Pool.FORWARD: 8, Pool.COMMIT: 1, Pool.TASKS: 8, Pool.POSTS: 2}
+
+SIZES: dict[str, int] = {Pool.BACK: 16, Pool.FORWARD: 8, Pool.COMMIT: 1, Pool.TASKS: 8, Pool.POSTS: 2}
 
 
 class Workers(Protocol):
@@ -80,7 +84,7 @@ class Threads:
             if self._closed:
                 return
             if pool not in self._pools:
-                size = SIZES.get(Pool(pool), 1) if pool in set(Pool) else 1
+                size = SIZES.get(pool.partition(" ")[0], 1)
                 self._pools[pool] = ThreadPoolExecutor(size, thread_name_prefix=f"rollout-{pool}")
             self._under_way += 1
             future = self._pools[pool].submit(work)

@@ -36,7 +36,8 @@ class EngineMetrics(Collector):
         yield GaugeMetricFamily("rollout_lease_certain", "1 while this daemon's lease is unexpired.", value=lease)
         trouble = 1 if engine.saving.commits.trouble else 0
         yield GaugeMetricFamily("rollout_database_trouble", "1 while the database refuses or does not answer.", value=trouble)
-        yield CounterMetricFamily("rollout_bugs", "Unexpected errors; each is logged with its traceback.", value=engine.bugs)
+        bugs = engine.bugs + engine.saving.commits.bugs
+        yield CounterMetricFamily("rollout_bugs", "Unexpected errors; each is logged with its traceback.", value=bugs)
         yield CounterMetricFamily("rollout_dead_notices", "Notices that were given up.", value=self._daemon.outbox.dead)
 
 

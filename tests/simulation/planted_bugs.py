@@ -45,7 +45,7 @@ BUGS = (
     ),
     _bug(
         "stepping back waits for its commit", ENGINE,
-        "self.workers.spawn(Pool.BACK, lambda: self._step_back(active, decision))",
+        "self.workers.spawn(Pool.BACK.of(active.execution.target.cluster), lambda: self._step_back(active, decision))",
         "active.backing = False\n            self.saving.save(active, decision, then=lambda: self._step_back(active, decision))",
     ),
     _bug(
