@@ -82,6 +82,7 @@ class Recorder:
             query = {"watch": "1", "resourceVersion": self._version, "timeoutSeconds": "2"}
             try:
                 with self._api._client.stream("GET", self._path, params=query) as answer:
+                    answer.raise_for_status()  # while it starts, the API server refuses watches (429) or everybody (403)
                     for line in answer.iter_lines():
                         self._take(json.loads(line))
             except (httpx.HTTPError, AssertionError, ValueError):

@@ -19,7 +19,8 @@ import httpx
 import yaml
 
 from tests.peers import build
-from tests.peers.process import Folder, Server, free_port, give_away, on_path
+from tests.peers.process import Folder, Server, free_port, give_away
+from tests.peers.programs import java
 
 Json = dict[str, Any]
 
@@ -75,8 +76,8 @@ class SearchServer:
     @staticmethod
     def available(make: str = "elasticsearch-7") -> str | None:
         """See Peer.available."""
-        if on_path("java") is None:
-            return "java is missing (Debian package openjdk-17-jre-headless)"
+        if java() is None:
+            return "Java 17 is missing (Debian package openjdk-17-jre-headless)"
         if not build.search_folder(make).is_dir():
             return f"{make} is missing: run `python -m tests.peers.build {make}`"
         return None
@@ -165,7 +166,7 @@ class SearchServer:
             "bundled_jdk": "false",
         }
         properties = [f"-D{make.prefix}.{key}={value}" for key, value in marks.items()]
-        command = [on_path("java") or "java", *_JVM, f"-Djava.io.tmpdir={scratch}", *properties, "-cp", f"{home}/lib/*", make.main]
+        command = [java() or "java", *_JVM, f"-Djava.io.tmpdir={scratch}", *properties, "-cp", f"{home}/lib/*", make.main]
         return Server(self.make, command, home, environment={"LIBFFI_TMPDIR": str(scratch)}, as_root=False)
 
 

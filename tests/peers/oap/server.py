@@ -17,7 +17,8 @@ import yaml
 
 from tests.peers import build
 from tests.peers.oap import agent
-from tests.peers.process import Folder, Server, free_port, on_path
+from tests.peers.process import Folder, Server, free_port
+from tests.peers.programs import java
 
 Json = dict[str, Any]
 
@@ -56,8 +57,8 @@ class OapServer:
     @staticmethod
     def available() -> str | None:
         """See Peer.available."""
-        if on_path("java") is None:
-            return "java is missing (Debian package openjdk-17-jre-headless)"
+        if java() is None:
+            return "Java 17 is missing (Debian package openjdk-17-jre-headless)"
         if not build.oap_folder().is_dir():
             return "OAP's jars are missing: run `python -m tests.peers.build oap`"
         if not (_configuration() / "application.yml").exists():
@@ -174,7 +175,7 @@ class OapServer:
 
     def _command(self) -> list[str | Path]:
         classes = f"{self._folder.path}:{_configuration()}:{build.oap_folder()}/*"
-        return [on_path("java") or "java", *_JVM, "-cp", classes, _MAIN_CLASS]
+        return [java() or "java", *_JVM, "-cp", classes, _MAIN_CLASS]
 
     def _environment(self, port: int) -> dict[str, str]:
         folder = self._folder.path
