@@ -84,9 +84,12 @@ class WorkTasks:
         lines = tuple(Line(case.name, "ok" if case.passed else "failed", case.message) for case in cases_in(seen.log))
         broken = [line.name for line in lines if line.level == "failed"]
         ok = seen.phase is JobPhase.SUCCEEDED and not broken
+        last = seen.log.strip().splitlines()[-1:] if seen.phase is not JobPhase.SUCCEEDED else ()
         why = f"Job {called} " + ("is done" if seen.phase is JobPhase.SUCCEEDED else f"failed: {seen.why or seen.phase.value}")
         if broken:
             why += f"; {len(broken)} of {len(lines)} cases failed: {listed(broken)}"
+        elif last:
+            why += f"; last line: {last[0][:300]}"
         why += f" in {span(took)}" if took is not None else ""
         return TaskResult(task.key, self._clock.now(), "done", ok=ok, why=why, lines=lines, facts=facts)
 

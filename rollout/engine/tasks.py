@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 
 import structlog
 
@@ -16,6 +17,9 @@ from rollout.engine.workers import Pool, Workers
 from rollout.ports import Clock, Rejected, RolloutError, Unavailable
 
 log = structlog.get_logger()
+
+AGAIN = timedelta(seconds=2)
+"""Something that did not answer, or a Job that still runs, is asked again no sooner: every result wakes its rollout, which asks."""
 
 Performer = Callable[[Execution, State, Task], TaskResult]
 
@@ -37,7 +41,7 @@ class Tasks:
     def ask(self, execution: Execution, state: State, task: Task) -> None:
         """Start the task unless it runs or has brought its answer; `unavailable` is none."""
         result = self._board.results(execution.id).get(task.key)
-        if result is not None and result.state != "unavailable":
+        if result is not None and (result.state != "unavailable" or self._just_asked(result)):
             return
         mark = (execution.id, task.key)
         with self._lock:
@@ -45,6 +49,9 @@ class Tasks:
                 return
             self._running.add(mark)
         self._workers.spawn(Pool.TASKS, lambda: self._run(execution, state, task))
+
+    def _just_asked(self, result: TaskResult) -> bool:
+        return timedelta() <= self._clock.now() - result.at < AGAIN
 
     def _run(self, execution: Execution, state: State, task: Task) -> None:
         try:
