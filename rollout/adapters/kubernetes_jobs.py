@@ -98,8 +98,7 @@ class KubernetesJobs:
         failed = true["Failed"]
         why = f"{failed.get('reason', 'Failed')}: {failed.get('message', '')}".rstrip(": ")
         why += f", exit code {code}" if code is not None else ""
-        last = log.strip().splitlines()
-        return JobSeen(JobPhase.FAILED, why + (f"; last line: {last[-1][:300]}" if last else ""), start, ended, code, log=log)
+        return JobSeen(JobPhase.FAILED, why, start, ended, code, log=log)
 
     def _log(self, namespace: str, pod: str) -> str:
         query = (("tailLines", str(TAIL_LINES)),)

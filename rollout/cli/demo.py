@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,21 +14,22 @@ from rich.console import Console
 from rollout import logs
 from rollout.adapters.clock import SystemClock
 from rollout.adapters.planfile import parse_planfile
-from rollout.cli.demo_scenarios import NAMESPACE, STABLE, Finding, Scenario, chosen, verify
+from rollout.cli.demo_gate import GateWatch
+from rollout.cli.demo_scenarios import chosen
 from rollout.cli.demo_screen import LiveScreen, PlainScreen, Screen, Story
+from rollout.cli.demo_story import Finding, Opening, Scenario
 from rollout.cli.pictures import history_lines
 from rollout.cli.stage import Scene, Stage
 from rollout.core.errors import Problem, Refused, Unavailable
 from rollout.core.history import Outcome
 from rollout.ports import RolloutFilter, RolloutRow
-from rollout.sandbox.behaviour import HEALTHY
 from rollout.store import schema
 from rollout.wiring import open_parts
 
 LONGEST = timedelta(days=4)
 """Pretend time after which a story has not ended as it should."""
-NOTICE_PATIENCE = 10.0
-"""Real seconds for the last notices to arrive."""
+PATIENCE = 10.0
+"""Real seconds for the daemon to take a rollout, and for the last notices to arrive."""
 
 
 def run(scenario: str, database: str | None, *, plain: bool) -> bool:
@@ -65,33 +66,48 @@ def _refuse_busy(url: str) -> None:
 
 
 def _play(stage: Stage, scenario: Scenario, *, plain: bool) -> list[Finding]:
-    with stage.sandbox.using() as world:
-        before = str(world.get("deployments", NAMESPACE, STABLE)["spec"]["template"]["spec"]["containers"][0]["image"])
-        world.behaviours[before] = HEALTHY
-        world.behaviours[scenario.image] = scenario.behaviour
-    read = parse_planfile(scenario.plan.encode(), f"demo-{scenario.name}.yaml")
+    opening = scenario.open(stage)
+    read = parse_planfile(opening.plan.encode(), f"demo-{scenario.name}.yaml")
     submission = stage.parts.desk.submit(read.plan, read.source, "demo", again=True)
-    stage.daemon.upkeep.claim()
     row = submission.rollout
-    story, title = Story(stage, row), f"{scenario.name}: {scenario.about} ({before} -> {scenario.image})"
+    story, gate = Story(stage, row, opening.gate), opening.gate
+    _await_claim(stage, story)
     console = Console()
-    screen: Screen = PlainScreen(story, title) if plain or not console.is_terminal else LiveScreen(story, title, console)
+    screen: Screen = (
+        PlainScreen(story, opening.title) if plain or not console.is_terminal else LiveScreen(story, opening.title, console)
+    )
     end = stage.sandbox.clock.now() + LONGEST
 
     def over() -> bool:
         return story.active is None or stage.sandbox.clock.now() > end
 
+    def seen(now: datetime) -> None:
+        if gate is not None:
+            gate.knock(now)
+        screen.show(now)
+
     with screen:
-        if not stage.play(over, read.plan.target, screen.show):
+        if not stage.play(over, read.plan.target, seen):
             raise Unavailable("demo", "the daemon did not come to rest within 20 s; is this machine very busy? try again")
         _await_notices(stage, row)
+        if gate is not None:
+            gate.knock(stage.sandbox.clock.now())
         screen.finish()
-    return _tell(stage, scenario, stage.parts.store.rollout(row.id) or row, before)
+    return _tell(stage, opening, stage.parts.store.rollout(row.id) or row)
+
+
+def _await_claim(stage: Stage, story: Story) -> None:
+    """Wait until the daemon has taken the rollout: another of its threads may be just about to."""
+    until = stage.sandbox.clock.monotonic() + PATIENCE
+    pause = threading.Event()
+    while story.active is None and stage.sandbox.clock.monotonic() < until:
+        stage.daemon.upkeep.claim()
+        pause.wait(0.01)
 
 
 def _await_notices(stage: Stage, row: RolloutRow) -> None:
     """Let the outbox deliver what is still owed."""
-    until = stage.sandbox.clock.monotonic() + NOTICE_PATIENCE
+    until = stage.sandbox.clock.monotonic() + PATIENCE
     pause = threading.Event()
     while stage.sandbox.clock.monotonic() < until:
         stage.daemon.outbox.deliver()
@@ -100,14 +116,24 @@ def _await_notices(stage: Stage, row: RolloutRow) -> None:
         pause.wait(0.05)
 
 
-def _tell(stage: Stage, scenario: Scenario, row: RolloutRow, before: str) -> list[Finding]:
+def _tell(stage: Stage, opening: Opening, row: RolloutRow) -> list[Finding]:
     typer.echo(f"\nHistory of {row.id} ({row.outcome.value}):")
     history_lines(stage.parts.store.history(row.id, limit=100_000), evidence=False)
-    findings = list(verify(stage, scenario, row, before))
+    if opening.gate is not None:
+        _who_was_let_in(opening.gate)
+    findings = list(opening.verify(row))
     for finding in findings:
         colour = "green" if finding.ok else "red"
         typer.secho(f"  {'ok    ' if finding.ok else 'WRONG '} {finding.what}", fg=colour)
     return findings
+
+
+def _who_was_let_in(gate: GateWatch) -> None:
+    gate.close()
+    typer.echo("")
+    for line in gate.lines():
+        typer.echo(line)
+    typer.echo("")
 
 
 def _notices(stage: Stage) -> None:

@@ -1,75 +1,15 @@
-"""The demo's stories: what arrives, how it behaves, and how it has to end."""
+"""The demo's stories by name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Mapping
 
-from rollout.cli.stage import Stage
+from rollout.cli.demo_canary import CANARIES
+from rollout.cli.demo_offline import OFFLINES
+from rollout.cli.demo_story import Scenario
 from rollout.core.errors import Problem, Refused
-from rollout.core.history import Outcome
-from rollout.ports import RolloutRow
-from rollout.sandbox.behaviour import HEALTHY, Behaviour
 
-NAMESPACE, STABLE, CANARY, REPLICAS = "default", "nginx", "nginx-canary", 10
-
-PLAN = """\
-apiVersion: rollout/v1
-kind: Canary
-metadata:
-  name: {name}
-spec:
-  description: {about}
-  target: {{namespace: default, stable: nginx, service: nginx-svc}}
-  image: {image}
-  signals:
-{signals}
-"""
-SIGNALS = ("apisix-5xx", "apisix-latency", "skywalking-traces", "skywalking-success-rate", "error-logs")
-WINDOW = "5m"
-
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """One story. `lasts`: about how long it takes in the pretend cluster."""
-
-    name: str
-    about: str
-    image: str
-    behaviour: Behaviour
-    ends_as: Outcome
-    lasts: timedelta
-
-    @property
-    def plan(self) -> str:
-        """Its plan file: the documented procedure, with nothing changed but the length of the windows."""
-        signals = "\n".join(f"    - {{preset: {name}, window: {WINDOW}}}" for name in SIGNALS)
-        return PLAN.format(name=f"demo-{self.name}", about=self.about, image=self.image, signals=signals)
-
-
-SCENARIOS: Mapping[str, Scenario] = {
-    scenario.name: scenario
-    for scenario in (
-        Scenario("good", "a good version goes all the way", "nginx:1.28.0", HEALTHY, Outcome.SUCCEEDED, timedelta(hours=27)),
-        Scenario(
-            "bad",
-            "a version that begins to err after three hours is caught and stepped back",
-            "nginx:1.29.0",
-            Behaviour(error_rate=0.03, onset=timedelta(hours=3)),
-            Outcome.FAILED,
-            timedelta(hours=5),
-        ),
-        Scenario(
-            "crash",
-            "a version that crashes after twenty minutes is stepped back by what Kubernetes shows",
-            "nginx:1.29.1",
-            Behaviour(crash_after=timedelta(minutes=20)),
-            Outcome.FAILED,
-            timedelta(hours=1),
-        ),
-    )
-}
+SCENARIOS: Mapping[str, Scenario] = {scenario.name: scenario for scenario in (*CANARIES, *OFFLINES)}
 DEFAULT = ("good", "bad")
 
 
@@ -81,33 +21,3 @@ def chosen(name: str) -> tuple[Scenario, ...]:
         known = ", ".join(f"{s.name} ({s.about})" for s in SCENARIOS.values())
         raise Refused(f"there is no scenario {unknown[0]!r}", (Problem("scenarios", remedy=f"one of: {known}"),))
     return tuple(SCENARIOS[item] for item in names)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at after the end, and whether it is as it should be."""
-
-    ok: bool
-    what: str
-
-
-def verify(stage: Stage, scenario: Scenario, row: RolloutRow, image_before: str) -> Iterator[Finding]:
-    """Look at the database, the pretend cluster and the webhook, and say whether it ended as it should."""
-    yield Finding(row.outcome is scenario.ends_as, f"the database says {row.outcome.value}, expected {scenario.ends_as.value}")
-    wanted = scenario.image if scenario.ends_as is Outcome.SUCCEEDED else image_before
-    with stage.sandbox.using() as world:
-        stable, canary = (world.get("deployments", NAMESPACE, name) for name in (STABLE, CANARY))
-        pods = [pod for pod in world.objects("pods", NAMESPACE) if "deletionTimestamp" not in pod["metadata"]]
-    images = [str(pod["spec"]["containers"][0]["image"]) for pod in pods]
-    runs = stable["spec"]["template"]["spec"]["containers"][0]["image"]
-    yield Finding(runs == wanted, f"{STABLE} is set to {runs}, expected {wanted}")
-    yield Finding(images == [wanted] * REPLICAS, f"{images.count(wanted)} of {len(images)} pods run {wanted}, expected {REPLICAS}")
-    replicas = canary["spec"]["replicas"]
-    yield Finding(replicas == 0, f"{CANARY} has {replicas} replicas, expected 0")
-    notices = stage.parts.store.notices(row.id)
-    arrived = sum(
-        f"`{row.id}`" in str(message.payload) or row.id in str(message.payload) for message in stage.sandbox.webhooks.accepted
-    )
-    delivered = sum(item["state"] == "delivered" for item in notices)
-    words = f"{delivered} of {len(notices)} notices are delivered, the webhook got {arrived}"
-    yield Finding(0 < len(notices) == delivered <= arrived, words)

@@ -8,11 +8,11 @@ from types import TracebackType
 from typing import Protocol, Self
 
 import typer
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from rollout.cli.demo_scenarios import CANARY, STABLE
+from rollout.cli.demo_gate import GateWatch
 from rollout.cli.pictures import picture
 from rollout.cli.portrait import Portrait, portrait_from
 from rollout.cli.stage import Stage
@@ -49,9 +49,10 @@ class Screen(Protocol):
 class Story:
     """What is told of one rollout: its history as it grows, and its memory as it is now."""
 
-    def __init__(self, stage: Stage, row: RolloutRow) -> None:
+    def __init__(self, stage: Stage, row: RolloutRow, gate: GateWatch | None = None) -> None:
         self._stage = stage
         self._row = row
+        self.gate = gate
         self._after = 0
         self._drawn = 0.0
         self.events: list[Event] = []
@@ -95,11 +96,11 @@ class Story:
         words = [f"{now:%a %H:%M} in the cluster", f"{span(now - self._row.created_at)} since the start"]
         execution = stage.parts.codec.execution(self._row) if active is None else active.execution
         view = stage.parts.clusters[execution.target.cluster].view(execution.target)
-        if isinstance(view, TargetView) and view.stable is not None and view.canary is not None:
-            words.append(
-                f"{STABLE} {view.stable.ready}/{view.stable.replicas}, {CANARY} {view.canary.ready}/{view.canary.replicas}"
-            )
-            words.append(f"share {percent(cohorts(view, execution.image).share)}")
+        if isinstance(view, TargetView):
+            both = [d for d in (view.stable, view.canary) if d is not None]
+            words.append(", ".join(f"{d.name} {d.ready}/{d.replicas}" for d in both))
+            if view.canary is not None:
+                words.append(f"share {percent(cohorts(view, execution.image).share)}")
         words.append(f"{len(stage.sandbox.webhooks.accepted)} notices")
         return " · ".join(words)
 
@@ -136,11 +137,13 @@ class LiveScreen:
 
     def _draw(self) -> None:
         self._story.news()
-        parts = (
+        parts: list[RenderableType] = [
             Text(self._title, style="bold"),
             Text(self._story.headline(), style="dim"),
             picture(self._story.portrait()),
-        )
+        ]
+        if self._story.gate is not None:
+            parts.append(self._story.gate.picture())
         self._live.update(Group(*parts), refresh=True)
 
 
@@ -173,6 +176,8 @@ class PlainScreen:
         typer.echo(f"    [{self._story.headline()}]")
 
     def _print(self) -> None:
-        for event in self._story.news():
-            if event.kind != "hourly-summary":
-                typer.echo(f"{event.at:%d %H:%M:%S}  {event.step:<11} {event.why}")
+        lines = [(e.at, e.step, e.why) for e in self._story.news() if e.kind != "hourly-summary"]
+        if self._story.gate is not None:
+            lines += [(spell.since, "GATE", str(spell)) for spell in self._story.gate.news()]
+        for at, step, why in sorted(lines, key=lambda line: line[0]):
+            typer.echo(f"{at:%d %H:%M:%S}  {step:<12} {why}")

@@ -16,6 +16,7 @@ from rollout.adapters.resources import config_folder
 from rollout.core.cohorts import TargetView
 from rollout.core.target import Target
 from rollout.engine.daemon import Daemon, Periods
+from rollout.sandbox.apisix_admin import ADMIN_KEY
 from rollout.sandbox.serve import Sandbox, SandboxOptions, manifests_in
 from rollout.settings import Settings
 from rollout.store import schema
@@ -124,13 +125,14 @@ class Stage:
         """Compare what the daemon's memory shows with what the pretend cluster holds."""
         with self.sandbox.using() as world:
             objects = {o["metadata"]["name"]: o for o in world.objects("deployments", target.namespace)}
-            pods = {(p["metadata"]["name"], _ready(p)) for p in world.objects("pods", target.namespace)}
+            pods = {(p["metadata"]["name"], _ready(p)) for p in world.objects("pods", target.namespace) if not _of_a_job(p)}
         view = self.parts.clusters[target.cluster].view(target)
         if not self.daemon.engine.actives():
             return True
-        if not isinstance(view, TargetView) or view.stable is None or view.canary is None:
+        if not isinstance(view, TargetView) or view.stable is None or (target.canary and view.canary is None):
             return False
-        same = all(d.resource_version == objects[d.name]["metadata"]["resourceVersion"] for d in (view.stable, view.canary))
+        both = filter(None, (view.stable, view.canary))
+        same = all(d.resource_version == objects[d.name]["metadata"]["resourceVersion"] for d in both)
         return same and {(pod.name, pod.ready) for pod in view.pods} == pods
 
 
@@ -140,12 +142,23 @@ def _ready(pod: Mapping[str, Any]) -> bool:
     return ready and "deletionTimestamp" not in pod["metadata"]
 
 
+def _of_a_job(pod: Mapping[str, Any]) -> bool:
+    return "job-name" in pod["metadata"].get("labels", {})
+
+
 def settings_for(urls: Mapping[str, str], kubeconfig: Path) -> dict[str, Any]:
     """Write the configuration of a daemon that works on a sandbox, in the form of the configuration file."""
     kinds = ("prometheus", "skywalking", "elasticsearch", "alertmanager")
     return {
         "clusters": [{"name": "default", "kubeconfig": str(kubeconfig), "context": "sandbox"}],
         "backends": [{"name": kind, "type": kind, "url": urls[kind]} for kind in kinds if kind in urls],
+        "gateways": _gateways(urls),
         "channels": [{"name": "operations", "type": "slack", "url": f"{urls['webhooks']}/hooks/operations"}],
         "timing": {"lease": "24d", "askEvery": "1s", "lookEvery": "2m", "longestGap": "5m"},
     }
+
+
+def _gateways(urls: Mapping[str, str]) -> list[dict[str, Any]]:
+    if "apisix" not in urls:
+        return []
+    return [{"name": "apisix", "type": "apisix", "adminUrl": urls["apisix"], "apiKey": ADMIN_KEY, "nodes": [urls["gateway"]]}]

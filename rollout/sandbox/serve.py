@@ -14,12 +14,20 @@ import yaml
 
 from rollout.ports import Clock
 from rollout.sandbox import alertmanager, elasticsearch, kube_api, prometheus, skywalking, webhooks
+from rollout.sandbox.apisix_admin import AdminApi
+from rollout.sandbox.apisix_cluster import ClusterPods
+from rollout.sandbox.apisix_etcd import Etcd
+from rollout.sandbox.apisix_flavours import FLAVOURS
+from rollout.sandbox.apisix_gateway import DataPlane
+from rollout.sandbox.apisix_http import responding
 from rollout.sandbox.clock import CompressedClock
 from rollout.sandbox.http import HttpServer, Respond
 from rollout.sandbox.kube_objects import Json
 from rollout.sandbox.live import LiveWorld
 from rollout.sandbox.world import World
 
+APISIX, GATEWAY = "apisix", "gateway"
+"""What Faults knows the gateway's Admin API and its one node by."""
 TOKEN = "sandbox"  # noqa: S105 - the pretend cluster's token protects nothing
 
 
@@ -38,6 +46,7 @@ class SandboxOptions:
     requests_per_minute: float = 600.0
     warm_up: timedelta = timedelta(minutes=30)
     require_token: bool = False
+    apisix: str = "3.18"
     ports: dict[str, int] = field(default_factory=dict)
 
 
@@ -61,8 +70,15 @@ class Sandbox:
         self.elasticsearch = elasticsearch.Elasticsearch(self.live)
         self.alertmanager = alertmanager.Alertmanager(self.live)
         self.webhooks = webhooks.WebhookReceiver(self.clock.now)
+        pods, flavour = ClusterPods(self.live), FLAVOURS[options.apisix]
+        self.etcd = Etcd(self._seconds)
+        self.apisix = AdminApi(flavour, self.etcd, self._seconds)
+        self.gateway = DataPlane(flavour, self.etcd, self._seconds, pods.answer, pods.discover)
         self.servers: dict[str, HttpServer] = {}
         self._stack = ExitStack()
+
+    def _seconds(self) -> float:
+        return self.clock.now().timestamp()
 
     @property
     def urls(self) -> dict[str, str]:
@@ -102,6 +118,9 @@ class Sandbox:
         self.serve(elasticsearch.NAME, self.elasticsearch.respond)
         self.serve(alertmanager.NAME, self.alertmanager.respond)
         self.serve(webhooks.NAME, self.webhooks.respond)
+        server = f"APISIX/{FLAVOURS[self.options.apisix].version}"
+        self.serve(APISIX, responding(self.apisix.handle, server))
+        self.serve(GATEWAY, responding(self.gateway.handle, server))
         self._stack.callback(self.live.stop)
         self.live.start()
         self.clock.set_speed(self.options.speed)

@@ -15,6 +15,7 @@ from rollout.sandbox.graphql_text import Field, GraphqlError, parse
 from rollout.sandbox.http import Request, Response, json_response, text_response
 from rollout.sandbox.live import LiveWorld
 from rollout.sandbox.skywalking_fields import FiredAlarm, Flavour, Resolver
+from rollout.sandbox.skywalking_topology import Relation
 
 NAME = "skywalking"
 """What Faults knows this backend by."""
@@ -30,6 +31,7 @@ _COMMON: dict[str, dict[str, str]] = {
     "queryBasicTraces": {"condition": "TraceQueryCondition"},
     "supportQueryLogsByKeywords": {},
     "queryLogs": {"condition": "LogQueryCondition"},
+    "getServiceTopology": {"serviceId": "ID!", "duration": "Duration!"},
     "getAlarm": {"duration": "Duration!", "scope": "Scope", "keyword": "String", "paging": "Pagination!", "tags": "[AlarmTag]"},
 }
 _NEW: dict[str, dict[str, str]] = {
@@ -48,11 +50,12 @@ _ONLY_OLD = frozenset({"total"})
 
 
 class SkyWalking:
-    """Answers `/graphql` and, as 10.1 and later, `/healthcheck`. `alarms` holds what a scenario raises."""
+    """Answers `/graphql` and, as 10.1 and later, `/healthcheck`. `alarms` and `relations` hold what a scenario says."""
 
     def __init__(self, live: LiveWorld, flavour: Flavour = V10, *, zone: timedelta = timedelta(hours=8)) -> None:
         self.flavour = flavour
         self.alarms: list[FiredAlarm] = []
+        self.relations: list[Relation] = []
         self._live = live
         self._zone = zone
 
@@ -78,7 +81,7 @@ class SkyWalking:
         found: dict[str, Any] = {}
         errors: list[dict[str, Any]] = []
         with self._live.using() as world:
-            resolver = Resolver(world, self.flavour, self._zone, list(self.alarms))
+            resolver = Resolver(world, self.flavour, self._zone, list(self.alarms), tuple(self.relations))
             for asked in fields:
                 try:
                     answer = resolver.resolve(asked)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from rollout.sandbox.graphql_text import Field, GraphqlError
 from rollout.sandbox.skywalking_agents import MINUTE, Agent, agents, minute_of, service_id, spread
+from rollout.sandbox.skywalking_topology import CALLS, Relation, neighbours, per_minute
 from rollout.sandbox.world import World
 
 _FORMATS = {"DAY": "%Y-%m-%d", "HOUR": "%Y-%m-%d %H", "MINUTE": "%Y-%m-%d %H%M", "SECOND": "%Y-%m-%d %H%M%S"}
@@ -52,6 +53,7 @@ class Resolver:
     flavour: Flavour
     zone: timedelta
     alarms: list[FiredAlarm]
+    relations: tuple[Relation, ...] = ()
     _agents: list[Agent] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -77,6 +79,7 @@ class Resolver:
             "supportQueryLogsByKeywords": lambda _: not self.flavour.banyandb,
             "queryLogs": self._logs,
             "getAlarm": self._alarms,
+            "getServiceTopology": lambda a: neighbours(self.relations, a["serviceId"]),
         }
         return known[asked.name](asked.arguments)
 
@@ -131,6 +134,9 @@ class Resolver:
 
     def _values(self, name: str, entity: Mapping[str, Any], duration: Mapping[str, Any]) -> list[tuple[datetime, int | None]]:
         minutes = self._minutes(duration)
+        if name == CALLS:
+            calls = per_minute(self.relations, entity.get("serviceName"), entity.get("destServiceName"))
+            return [(minute, calls if minute < self.world.now - MINUTE else None) for minute in minutes]
         if not entity.get("normal"):
             return [(minute, None) for minute in minutes]
         chosen = [
@@ -245,7 +251,7 @@ class Resolver:
         }
 
 
-_METRICS = ("service_instance_cpm", "service_instance_sla", "service_instance_resp_time")
+_METRICS = ("service_instance_cpm", "service_instance_sla", "service_instance_resp_time", CALLS)
 
 
 def _value(world: World, name: str, agent: Agent, minute: datetime) -> int | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rollout.cli import demo_scenarios
-from rollout.cli.demo_scenarios import SCENARIOS, Scenario
+from rollout.cli.demo_canary import CANARIES, SIGNALS
 from rollout.core.history import Outcome
 from tests.cli.console import Answer, Terminal
 
@@ -43,7 +44,7 @@ def test_show_tells_every_signal_of_both_cohorts(played: tuple[Terminal, Answer]
     terminal, _ = played
     shown = terminal.type("show", "demo-crash", "-o", "json").document
 
-    assert {signal["name"] for signal in shown["signals"]} == set(demo_scenarios.SIGNALS)
+    assert {signal["name"] for signal in shown["signals"]} == set(SIGNALS)
     assert "apisix-5xx" in terminal.type("show", "demo-crash").out
 
 
@@ -74,8 +75,8 @@ def test_every_notice_is_delivered(played: tuple[Terminal, Answer]) -> None:
 
 
 def test_a_story_that_does_not_end_as_it_should_fails_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    crash = SCENARIOS["crash"]
-    hoped = Scenario(crash.name, crash.about, crash.image, crash.behaviour, Outcome.SUCCEEDED, crash.lasts)
+    crash = next(scenario for scenario in CANARIES if scenario.name == "crash")
+    hoped = replace(crash, ends_as=Outcome.SUCCEEDED)
     monkeypatch.setattr(demo_scenarios, "SCENARIOS", {"crash": hoped})
     answer = Terminal(tmp_path).type("demo", "--scenario", "crash", "--plain")
 
