@@ -11,7 +11,8 @@ from rollout.adapters.skywalking import SkyWalkingSettings
 from rollout.adapters.skywalking_topology import SkyWalkingTopology
 from rollout.ports_offline import Call
 from rollout.sandbox.serve import Sandbox, SandboxOptions
-from rollout.sandbox.skywalking import V8, V10, Flavour
+from rollout.sandbox.skywalking import V8, V10
+from rollout.sandbox.skywalking_fields import Flavour
 from rollout.sandbox.skywalking_topology import Relation
 
 RELATIONS = [Relation("storefront", "orders", 412), Relation("orders", "payments", 98), Relation("payments", "bank", 7)]
