@@ -11,19 +11,21 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from rollout.core.cohorts import Cohorts
-from rollout.core.evidence_counts import Setting, judge_counts
+from rollout.core.evidence_counts import Setting, guard_pods, judge_counts
 from rollout.core.evidence_gauges import judge_gauges
 from rollout.core.evidence_state import SignalState, Verdict
 from rollout.core.history import Evidence
 from rollout.core.signals import Alarm, Alarms, Answer, Counts, Gauges, NoData, Unreachable
-from rollout.core.signals_compiled import Signal
-from rollout.core.windows import OLDEST, floor
+from rollout.core.signals_compiled import JudgeKind, Signal
+from rollout.core.windows import OLDEST, floor, young
 from rollout.core.wording import listed, span
 
 STALE_WINDOWS = 4
 """A signal that brought nothing for this many windows beyond its delay is not known any more."""
 LATE_WINDOWS = 3
 """A window without data is asked again until it is this many windows old; then it is given up as no data."""
+
+_BAD_WHILE_YOUNG = frozenset({Verdict.FAILING, Verdict.SUSPECT, Verdict.SHARED})
 
 
 def absorb(
@@ -52,11 +54,14 @@ def _use(setting: Setting, signal: Signal, state: SignalState, answer: Answer, c
     window = answer.question.window
     if state.used_until is not None and window.start < state.used_until:
         return state
-    candidate = tuple(pod.name for pod in cohorts.candidate)
-    baseline = tuple(pod.name for pod in cohorts.baseline)
-    asked = {key.name for key in answer.question.pods}
-    parts = _Parts(tuple(n for n in candidate if n in asked), tuple(n for n in baseline if n in asked))
-    blind = state.blind_since
+    parts = _parts(setting, answer, cohorts)
+    if parts.young and not parts.candidate:
+        return _use_young(setting, signal, state, answer, parts)
+    return _use_warm(setting, signal, state, answer, parts, now)
+
+
+def _use_warm(setting: Setting, signal: Signal, state: SignalState, answer: Answer, parts: _Parts, now: datetime) -> SignalState:
+    window, blind = answer.question.window, state.blind_since
     state = replace(state, query=answer.query, window_start=window.start, window_end=window.end)
     match answer.reading:
         case Unreachable(why):
@@ -68,6 +73,8 @@ def _use(setting: Setting, signal: Signal, state: SignalState, answer: Answer, c
             if missing and len(missing) == len(parts.candidate):
                 return _without(signal, state, f"knows nothing of {listed(missing)}", window.end, now)
             state = judge_counts(setting, signal, state, by_pod, parts.candidate, parts.baseline, window)
+            if state.verdict not in {Verdict.FAILING, Verdict.SHARED}:
+                state = guard_pods(state, by_pod, (*parts.candidate, *parts.young), parts.baseline, window)
             return _partial(_seen(state, window.end), missing, blind or now)
         case Gauges(values):
             missing = tuple(name for name in parts.candidate if name not in values)
@@ -81,8 +88,38 @@ def _use(setting: Setting, signal: Signal, state: SignalState, answer: Answer, c
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
+    """Names of the pods that were asked about: to be compared, their baseline, and those that only the guards look at."""
+
     candidate: tuple[str, ...]
     baseline: tuple[str, ...]
+    young: tuple[str, ...] = ()
+
+
+def _parts(setting: Setting, answer: Answer, cohorts: Cohorts) -> _Parts:
+    """Sort the pods of an answer."""
+    asked = {key.name for key in answer.question.pods}
+    window = answer.question.window
+    candidate = [pod for pod in cohorts.candidate if pod.name in asked]
+    fresh = [pod.name for pod in candidate if young(pod, window, setting.warm_up)]
+    warm = [pod.name for pod in candidate if pod.name not in fresh]
+    return _Parts(tuple(warm), tuple(p.name for p in cohorts.baseline if p.name in asked), tuple(fresh))
+
+
+def _use_young(setting: Setting, signal: Signal, state: SignalState, answer: Answer, parts: _Parts) -> SignalState:
+    """A window in which every new pod was warming up: guards and people's own limits look at it, and no credit is earned."""
+    window, reading = answer.question.window, answer.reading
+    if isinstance(reading, Unreachable):
+        return state
+    used = replace(state, used_until=window.end)
+    if not isinstance(reading, Counts):
+        return used
+    seen = replace(used, query=answer.query, window_start=window.start, window_end=window.end)
+    if signal.judge is JudgeKind.LIMIT:
+        judged = judge_counts(setting, signal, seen, reading.by_pod, parts.young, parts.baseline, window)
+        used = replace(used, bad=judged.bad)
+    else:
+        judged = guard_pods(seen, reading.by_pod, parts.young, parts.baseline, window)
+    return _seen(judged, window.end) if judged.verdict in _BAD_WHILE_YOUNG else used
 
 
 def _judge_alarms(state: SignalState, firing: tuple[Alarm, ...], parts: _Parts) -> SignalState:

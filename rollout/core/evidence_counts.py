@@ -31,6 +31,7 @@ MOST_KINDS = 200
 class Setting:
     """What the judge must know of the rollout: its id (ties are broken by it), how long its tests may last.
 
+    `warm_up`: how long a pod must have been ready to be compared; until then only the hard guards look at it.
     `rolling`: the stable is being or has been promoted, the baseline vanishes, and the soak's frozen counts stand in for it.
     """
 
@@ -38,6 +39,7 @@ class Setting:
     planned_hours: float
     rolling: bool = False
     rolling_hours: float = 6.0
+    warm_up: timedelta = timedelta()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,27 @@ def judge_counts(
     if state.verdict in {Verdict.FAILING, Verdict.SUSPECT, Verdict.SHARED}:
         return state
     return _traffic(signal, state, mine, theirs, window, len(candidate) / len(baseline) if baseline else 0.0)
+
+
+def guard_pods(
+    state: SignalState, by_pod: Mapping[str, PodCount], candidate: tuple[str, ...], baseline: tuple[str, ...], window: Window
+) -> SignalState:
+    """Hard guard pod by pod, young ones as well: one new pod that mostly fails is not diluted by others that do not.
+
+    Fails where at least half of a pod's 20 or more requests failed; where the baseline shows half of that rate, it holds.
+    """
+    theirs = _add(by_pod, baseline, 0.0)
+    for name in candidate:
+        count = by_pod.get(name)
+        if count is None or count.requests is None or not judge_rules.mostly_failing(count.events, count.requests):
+            continue
+        counts = CountWindow(count.events, count.requests, theirs.events, theirs.requests)
+        verdict = Verdict.SHARED if theirs.measured and judge_rules.baseline_as_bad(counts) else Verdict.FAILING
+        failed = f"{name}: {number(count.events)} of {number(count.requests)} requests failed in a window"
+        why = f"{failed} ({percent(count.events / count.requests)}), baseline {percent(_rate(theirs))}"
+        mine = _Sum(count.events, count.requests, measured=True, kinds=frozenset())
+        return replace(state, used_until=window.end, verdict=verdict, why=why, last=_figures(mine, theirs))
+    return state
 
 
 def _figures(mine: _Sum, theirs: _Sum) -> tuple[tuple[str, float], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from rollout.core import guards
 from rollout.core.decision import Scene
@@ -10,6 +11,7 @@ from rollout.core.evidence import Summary, absorb, summarise
 from rollout.core.evidence_counts import Setting
 from rollout.core.evidence_state import SignalState, Verdict
 from rollout.core.guards import PodFindings
+from rollout.core.plan import CanaryPlan
 from rollout.core.signals_compiled import JudgeKind, Signal
 from rollout.core.state import Promoting, State, Watching
 
@@ -31,7 +33,9 @@ def find(scene: Scene, state: State, planned_hours: float) -> tuple[State, Findi
     if scene.view is not None:
         pods = guards.watch(state.guards, scene.cohorts, execution.target.container, scene.now)
         state = replace(state, guards=pods.memory)
-    setting = Setting(execution.id, planned_hours, rolling=isinstance(state.step, Promoting | Watching))
+    rolling = isinstance(state.step, Promoting | Watching)
+    warm_up = execution.plan.spec.warm_up if isinstance(execution.plan, CanaryPlan) else timedelta()
+    setting = Setting(execution.id, planned_hours, rolling=rolling, warm_up=warm_up)
     signals = absorb(setting, execution.signals, state.signals, scene.seen.answers, scene.cohorts, scene.now)
     signals = _not_blind_by_ourselves(scene, signals)
     advice = _advice(execution.signals, state.signals, signals)

@@ -2,7 +2,8 @@
 
 Windows are disjoint, lie on the grid of their own length, and each is used once: a signal's `used_until` is the end of the
 last one used. A window is asked `delay` after its end, so that the backend has it whole. A pod belongs to a window only when it
-was ready, past its warm-up, for all of it; young baseline pods are treated alike.
+was ready, past its warm-up, for all of it; young baseline pods are treated alike. Counts are asked about young candidate pods
+as well: the hard guards act from the first window in which a pod was ready, the statistics leave it out (core/evidence.py).
 """
 
 from __future__ import annotations
@@ -68,6 +69,11 @@ def members(pods: Iterable[Pod], window: Window, warm_up: timedelta) -> tuple[Po
     return tuple(p for p in pods if p.ready and p.ready_since is not None and p.ready_since + warm_up <= window.start)
 
 
+def young(pod: Pod, window: Window, warm_up: timedelta) -> bool:
+    """Say whether a pod was still warming up in a window."""
+    return pod.ready_since is not None and window.start < pod.ready_since + warm_up
+
+
 def questions(
     signals: Iterable[Signal],
     used: dict[str, datetime | None],
@@ -78,13 +84,14 @@ def questions(
 ) -> tuple[Question, ...]:
     """Word every question that is due, about both cohorts."""
     found: list[Question] = []
-    ready_from = warm_from(cohorts.candidate, warm_up)
     for signal in signals:
+        patience = timedelta() if signal.kind is SignalKind.COUNTS else warm_up
+        ready_from = warm_from(cohorts.candidate, patience)
         windows = due(signal, used.get(signal.name), ready_from, now).windows
         if signal.kind is SignalKind.ALARMS:
             windows = windows[-1:]
         for window in windows:
-            candidate = members(cohorts.candidate, window, warm_up)
+            candidate = members(cohorts.candidate, window, patience)
             if not candidate:
                 continue
             pods = (*candidate, *members(cohorts.baseline, window, warm_up))

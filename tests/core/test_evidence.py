@@ -121,3 +121,63 @@ def test_an_alarm_fails_only_what_it_points_at_alone(firing: tuple[Alarm, ...], 
 def test_the_same_answers_bring_the_same_verdict() -> None:
     readings = [counts((number % 2, 100)) for number in range(10)]
     assert judged(RATIO, *readings) == judged(RATIO, *readings)
+
+
+WARMING = replace(SETTING, warm_up=3 * M)
+"""Every pod of COHORTS is older than that; `born` makes the canary young in the window of `answer`."""
+
+
+def born(ago: timedelta) -> Any:  # noqa: ANN401 - cohorts
+    start = answer(RATIO, counts((0, 0))).question.window.start
+    fresh = tuple(replace(pod, ready_since=start - ago) for pod in COHORTS.candidate)
+    return replace(COHORTS, candidate=fresh)
+
+
+def absorbed(signal: Signal, reading: Reading, ago: timedelta, *, numbers: tuple[int, ...] = (0,)) -> SignalState:
+    state: tuple[SignalState, ...] = ()
+    for number in numbers:
+        one = answer(signal, reading, number)
+        state = absorb(WARMING, [signal], state, [one], born(ago), one.question.window.end + M)
+    return state[0]
+
+
+def test_a_version_of_which_half_fails_is_caught_while_it_warms_up() -> None:
+    state = absorbed(RATIO, counts((12, 20)), timedelta())
+    assert state.verdict is Verdict.FAILING
+    assert "nginx-canary-0: 12 of 20 requests failed in a window (60 %), baseline 0 %" in state.why
+
+
+def test_a_gross_fault_in_the_warm_up_that_the_baseline_shares_is_held() -> None:
+    assert absorbed(RATIO, counts((12, 20), (60, 100)), timedelta()).verdict is Verdict.SHARED
+
+
+def test_the_warm_up_brings_no_evidence_and_no_credit() -> None:
+    young = absorbed(RATIO, counts((5, 100)), timedelta())
+    assert young.verdict is Verdict.WARMING
+    assert young.count is None
+    assert young.used_until is not None
+    assert absorbed(RATIO, counts((5, 100)), 4 * M).count is not None
+
+
+def test_a_backend_that_does_not_know_a_pod_yet_is_not_blind_in_its_warm_up() -> None:
+    for reading in (NoData("unknown instance"), Unreachable("away")):
+        state = absorbed(RATIO, reading, timedelta())
+        assert (state.verdict, state.blind_since) == (Verdict.WARMING, None)
+
+
+def test_a_limit_that_people_set_acts_in_the_warm_up_but_earns_nothing_there() -> None:
+    assert absorbed(LIMIT, counts((10, 100)), timedelta(), numbers=(0, 1, 2)).verdict is Verdict.FAILING
+    assert absorbed(LIMIT, counts((0, 100)), timedelta(), numbers=(0, 1, 2)).verdict is Verdict.WARMING
+
+
+def test_one_new_pod_that_mostly_fails_is_not_diluted_by_those_that_do_not() -> None:
+    shown = parts(view(3, 10))
+    names = [pod.name for pod in (*shown.candidate, *shown.baseline)]
+    bad = shown.candidate[-1].name
+    by_pod = {name: PodCount(90.0 if name == bad else 0.0, 100.0) for name in names}
+    asked = answer(RATIO, Counts(by_pod))
+    keys = tuple(PodKey("default", name, f"uid-{name}", "10.0.0.1") for name in names)
+    asked = replace(asked, question=replace(asked.question, pods=keys))
+    state = absorb(WARMING, [RATIO], (), [asked], shown, NOW)[0]
+    assert state.verdict is Verdict.FAILING
+    assert state.why.startswith(f"{bad}: 90 of 100 requests failed")

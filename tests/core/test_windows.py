@@ -61,3 +61,11 @@ def test_young_stable_pods_are_warmed_up_as_well() -> None:
     young = replace(shown, pods=(*shown.pods, pod("nginx-young", deployment="nginx", at=NOW - 2 * M)))
     asked = questions([SIGNAL], {SIGNAL.name: NOW - 5 * M}, parts(young), "default", 3 * M, NOW)
     assert "nginx-young" not in {key.name for key in asked[-1].pods}
+
+
+def test_counts_are_asked_about_a_pod_that_is_still_warming_up_and_gauges_are_not() -> None:
+    gauge = canary_plan(signals=["apisix-latency"]).signals[0]
+    shown = view(0, 10)
+    fresh = replace(shown, pods=(*shown.pods, pod("nginx-canary-0", deployment="nginx-canary", at=NOW - 2 * M)))
+    asked = questions([SIGNAL, gauge], {}, parts(fresh), "default", 3 * M, NOW)
+    assert {question.signal for question in asked} == {SIGNAL.name}
