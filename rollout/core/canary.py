@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
-from rollout.core import canary_holds, canary_stops, findings
+from rollout.core import canary_holds, canary_stops, findings, guards
 from rollout.core.decision import Move, Scene, Tell, Wait
 from rollout.core.evidence import evidence_of
 from rollout.core.findings import Findings
@@ -71,7 +71,7 @@ def ladder(scene: Scene, state: State, found: Findings, stop: Reason | None) -> 
     plan = scene.execution.plan
     assert isinstance(plan, CanaryPlan)  # noqa: S101 - as above
     if plan.spec.mode is Mode.OBSERVE:
-        return _summarised(scene, _advised(scene, found, observe.ladder(scene, state, found, stop)))
+        return _again(scene, _summarised(scene, _advised(scene, found, observe.ladder(scene, state, found, stop))))
     reason = stop or canary_stops.reason_to_stop(scene, state, found)
     if reason is not None:
         return retreat.begin(scene, state, reason)
@@ -79,7 +79,13 @@ def ladder(scene: Scene, state: State, found: Findings, stop: Reason | None) -> 
     move = STEPS[type(state.step)](scene, state, found, waits)
     if not isinstance(move.state.step, Retreating):
         move = replace(move, holds=(*waits, *move.holds), tells=(*canary_holds.displaced_tells(scene, state, found), *move.tells))
-    return _summarised(scene, _advised(scene, found, move))
+    return _again(scene, _summarised(scene, _advised(scene, found, move)))
+
+
+def _again(scene: Scene, move: Move) -> Move:
+    """Look again no later than a pod that lost its readiness runs out of grace."""
+    left = guards.grace_left(move.state.guards, scene.now)
+    return move if left is None or (move.wake_in is not None and move.wake_in <= left) else replace(move, wake_in=left)
 
 
 def _advised(scene: Scene, found: Findings, move: Move) -> Move:

@@ -81,6 +81,12 @@ def watch(memory: GuardMemory, cohorts: Cohorts, container: str, now: datetime) 
     )
 
 
+def grace_left(memory: GuardMemory, now: datetime) -> timedelta | None:
+    """Tell how soon a pod that lost its readiness runs out of grace; None where none is about to."""
+    left = [pod.unready_since + READINESS_GRACE - now for pod in memory.pods if pod.unready_since is not None]
+    return min((wait for wait in left if wait > timedelta()), default=None)
+
+
 def _displaced_pods(cohorts: Cohorts, displaced: Sequence[Trip]) -> list[tuple[Pod, Trip]]:
     by_name = {pod.name: pod for pod in (*cohorts.candidate, *cohorts.gone)}
     return [(by_name[trip.pod], trip) for trip in displaced]
@@ -97,6 +103,8 @@ def _remember(before: PodMemory, pod: Pod, container: str, now: datetime) -> Pod
     if pod.ready:
         return replace(before, ran=True, ready_since=before.ready_since or now, unready_since=None)
     if before.ready_since is not None and before.unready_since is None:
+        return replace(before, ran=ran, unready_since=now)
+    if before.unready_since is not None and before.unready_since > now:  # the clock went back: no hour more of grace
         return replace(before, ran=ran, unready_since=now)
     return replace(before, ran=ran)
 

@@ -53,3 +53,5 @@ class Active:
     owed_commands: tuple[int, ...] = ()
     last_command: int = 0
     failures: int = 0
+    refused: int = 0
+    """Commits in a row that the database did not take: each waits longer for the next."""

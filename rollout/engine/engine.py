@@ -43,6 +43,8 @@ FAILURES_TO_GIVE_UP = 6
 """Looks in a row that failed by a bug of ours, about a minute: the canary is then as good as unwatched."""
 LOOK_AFTER_ACT = timedelta(seconds=1)
 """The watch usually wakes us sooner; this is for the case that it does not."""
+LOOK_UNLEASED = timedelta(seconds=10)
+"""What may not go forward now is not asked again at once; the renewal of the lease wakes it."""
 
 
 class Codec(Protocol):
@@ -195,6 +197,8 @@ class Engine:
         question = Question(active.execution, self.setup.policy, self.setup.timing)
         decision = self._decide(active, question, commands, now)
         active.why = decision.why
+        if decision.wake_at is not None:  # first, because what follows may know better when to look again
+            self.wakes.wake_at(active.execution.id, decision.wake_at)
         if isinstance(decision.state.step, Retreating):
             self._go_back(active, decision)
         elif active.committing:
@@ -205,8 +209,6 @@ class Engine:
             active.state = decision.state
         for task in decision.tasks:
             self.tasks.ask(active.execution, active.state, task)
-        if decision.wake_at is not None:
-            self.wakes.wake_at(active.execution.id, decision.wake_at)
         return decision
 
     def _decide(self, active: Active, question: Question, commands: tuple[Command, ...], now: datetime) -> Decision:
@@ -276,10 +278,11 @@ class Engine:
     def _go_forward(self, active: Active, decision: Decision) -> None:
         """Commit what was decided; where the lease is not certain, keep only what was learned."""
         stepped_back = isinstance(active.state.step, Retreating)
-        if not self.lease.certain() and not stepped_back:
-            active.state = decision.kept
-            return
         active.state = decision.kept
+        if not self.lease.certain() and not stepped_back:
+            soonest = self.clock.now() + LOOK_UNLEASED
+            self.wakes.wake_at(active.execution.id, max(decision.wake_at or soonest, soonest))
+            return
         self.saving.save(active, decision, then=lambda: self._act(active, decision))
 
     def _act(self, active: Active, decision: Decision) -> None:

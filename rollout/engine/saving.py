@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 RETRY = timedelta(seconds=2)
+LONGEST_RETRY = timedelta(seconds=15)
+"""While the database is away, what is owed to it is offered at least this often."""
 MOST_UNANSWERED = 20
 
 
@@ -99,8 +101,9 @@ class Saving:
             if answer != "written":
                 if answer == "unknown":
                     active.unanswered = (*active.unanswered, sent)[-MOST_UNANSWERED:]
-                engine.wakes.wake_at(transition.rollout, engine.clock.now() + RETRY)
+                engine.wakes.wake_at(transition.rollout, engine.clock.now() + _patience(active))
                 return
+            active.refused = 0
             self._written(active, sent)
         sent.then()
         log.info(
@@ -143,7 +146,8 @@ class Saving:
             log.error(events.COMMIT_FAILED, rollout=rollout, why=str(error))
             with active.lock:
                 active.committing = False
-            engine.wakes.wake_at(rollout, engine.clock.now() + RETRY)
+                wait = _patience(active)
+            engine.wakes.wake_at(rollout, engine.clock.now() + wait)
             return
         with active.lock:
             active.committing = False
@@ -190,6 +194,13 @@ class Saving:
         else:
             _number_after(active, stored.notices)
         active.unsaved = bool(active.owed_events or active.owed_notices) or not isinstance(stored.step, type(active.state.step))
+
+
+def _patience(active: Active) -> timedelta:
+    """Count one more commit that was not taken, and say how long to wait before the next."""
+    wait: timedelta = min(RETRY * 2 ** min(active.refused, 10), LONGEST_RETRY)
+    active.refused += 1
+    return wait
 
 
 def _number_after(active: Active, told: int) -> None:

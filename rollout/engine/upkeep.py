@@ -49,7 +49,11 @@ class Upkeep:
         if self._astray and not self._keep_only_ours():
             return
         self._astray = False
+        was_certain = engine.lease.certain()
         engine.lease.renewed(asked_at)
+        if not was_certain:
+            for active in engine.actives():
+                engine.wakes.wake(active.execution.id)
 
     def _keep_only_ours(self) -> bool:
         """Take back what nobody took meanwhile, forget the rest; False where the database did not tell (still uncertain)."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rollout.core.cohorts import Cohorts, Pod
-from rollout.core.guards import PodFindings, watch
+from rollout.core.guards import PodFindings, grace_left, watch
 from rollout.core.state import GuardMemory
 from tests.core.scenes import NOW, OLD, H, M, S, container, pod, stable_pods
 
@@ -71,6 +71,21 @@ def test_readiness_that_comes_back_begins_the_grace_anew() -> None:
     for at, ready in ((NOW + S, False), (NOW + M, True), (NOW + 2 * M, False)):
         memory = found(pod(ready=ready), memory=memory, at=at).memory
     assert causes(found(pod(ready=False), memory=memory, at=NOW + 3 * M)) == []
+
+
+def test_it_is_looked_at_again_when_the_grace_of_lost_readiness_ends() -> None:
+    memory = found(pod(), at=NOW).memory
+    assert grace_left(memory, NOW) is None
+    memory = found(pod(ready=False), memory=memory, at=NOW + S).memory
+    assert grace_left(memory, NOW + 31 * S) == 90 * S
+    assert grace_left(memory, NOW + H) is None
+
+
+def test_a_clock_that_goes_back_grants_no_hour_of_grace() -> None:
+    memory = found(pod(), at=NOW).memory
+    memory = found(pod(ready=False), memory=memory, at=NOW + S).memory
+    memory = found(pod(ready=False), memory=memory, at=NOW - H).memory
+    assert causes(found(pod(ready=False), memory=memory, at=NOW - H + 2 * M)) == ["unready"]
 
 
 @pytest.mark.parametrize("why", ["Evicted", "Preempted", "NodeLost"])

@@ -66,8 +66,8 @@ class Facts:
     """Returns the daemon that owns the rollout by the database's word."""
     frozen: Any = None
     """Returns whether the policy's freeze stands by the daemons' clock."""
-    guarding: bool = False
-    """Some daemon that is awake has the rollout in memory and reaches the cluster."""
+    guardian: str = ""
+    """The daemon that is awake, has the rollout in memory and sees the cluster; empty where there is none."""
     tombstoned: bool = False
     at_rest: bool = False
     scenario: Any = None
@@ -118,6 +118,9 @@ class Invariant:
 
     def sent(self, daemon: str, patch: PatchDeployment) -> None:
         """A daemon is about to send a write."""
+
+    def looked(self, daemon: str) -> None:
+        """A daemon looks at the rollout."""
 
     def passed(self, span: timedelta) -> None:
         """So much time has passed."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from datetime import datetime, timedelta
 
 from rollout.sandbox.kube_objects import Json
 from rollout.sandbox.storage import Change, ChangeType
 from tests.simulation.invariants import OURS, Facts, Invariant, image, is_ready, pod_image, role
-from tests.simulation.scenario import BACKENDS, LOOK_EVERY, NEW, STABLE
+from tests.simulation.scenario import BACKENDS, NEW, STABLE
 
 AT_ONCE = timedelta(seconds=90)
 """Also with an API that fails now and then."""
@@ -30,12 +31,18 @@ def fault_of(pod: Json) -> str:
 
 
 class FaultsAreLeftAtOnce(Invariant):
-    """A canary whose fault the daemon can see, with the API reachable, is at 0 within 90 seconds."""
+    """A canary whose fault the daemon can see, with the API reachable, is at 0 within 90 seconds.
+
+    Lost readiness is a fault once one daemon has seen it stand for its grace: a daemon that starts anew knows nothing of the
+    minutes in which nobody looked.
+    """
 
     def __init__(self, facts: Facts) -> None:
         super().__init__(facts)
         self.bad: dict[str, str] = {}
         self.unready: dict[str, datetime] = {}
+        """By pod: since when the present guardian has seen it without its readiness."""
+        self.guardian = ""
         self.exposed = timedelta()
         self.seen_at = facts.world.now
 
@@ -58,16 +65,38 @@ class FaultsAreLeftAtOnce(Invariant):
 
     def passed(self, span: timedelta) -> None:
         now = self.facts.world.now
-        lost = [uid for uid, since in self.unready.items() if now - since > GRACE + LOOK_EVERY]
-        if not (self.bad or lost) or self.facts.shared() or not self.facts.canary_serves():
+        self._begin_anew(now)
+        lost = now - min(self.unready.values(), default=now) - GRACE
+        if not (self.bad or lost > timedelta()) or self.facts.shared() or not self.facts.canary_serves():
             self.exposed = timedelta()
             return
-        if self.facts.guarding:
-            self.exposed += min(
-                span, now - (self.seen_at if self.bad else min(self.unready[uid] for uid in lost) + GRACE + LOOK_EVERY)
-            )
+        if self.facts.guardian:
+            self.exposed += min(span, now - self.seen_at if self.bad else lost)
         if self.exposed > AT_ONCE:
             self.fail(f"{[*self.bad.values()] or 'lost readiness'} for {self.exposed}, and the canary still serves")
+
+    def _begin_anew(self, now: datetime) -> None:
+        guardian = self.facts.guardian
+        if guardian and guardian != self.guardian:
+            self.guardian = guardian
+            self.unready = dict.fromkeys(self.unready, now)
+
+
+class NobodySpins(Invariant):
+    """Nobody looks again and again at what cannot change: at most 400 looks of all daemons in ten minutes."""
+
+    MOST = 400
+    SPAN = timedelta(minutes=10)
+
+    def __init__(self, facts: Facts) -> None:
+        super().__init__(facts)
+        self.looks: deque[datetime] = deque(maxlen=self.MOST)
+
+    def looked(self, daemon: str) -> None:
+        now = self.facts.world.now
+        if len(self.looks) == self.MOST and now - self.looks[0] < self.SPAN:
+            self.fail(f"{self.MOST} looks within {now - self.looks[0]}, the last by {daemon}")
+        self.looks.append(now)
 
 
 class ADayIsCredited(Invariant):

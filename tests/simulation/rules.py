@@ -16,6 +16,7 @@ RULES: tuple[type[Invariant], ...] = (
     invariants.HotfixStands,
     invariants.RestIsWhole,
     invariants_time.FaultsAreLeftAtOnce,
+    invariants_time.NobodySpins,
     invariants_time.ADayIsCredited,
     invariants_time.NoticesAreTold,
     invariants_time.DeadlinesAsk,

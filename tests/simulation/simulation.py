@@ -67,6 +67,7 @@ class Daemon:
     def __init__(self, simulation: Simulation, name: str) -> None:
         s = simulation
         self.name = name
+        self.rules = s.rules
         self.awake = True
         self.next_upkeep = s.world.now
         self.cluster = PlayedCluster(s.stage, name, s)
@@ -83,6 +84,8 @@ class Daemon:
         """Do everything that is due; say whether there was anything."""
         worked = False
         for rollout in self.engine.wakes.due(wall, 10):
+            for rule in self.rules:
+                rule.looked(self.name)
             self.engine.tick(rollout)
             worked = True
         if now >= self.next_upkeep:
@@ -116,7 +119,7 @@ class Simulation:
         self.story: list[str] = []
         self._numbers = count()
         self._names = count(1)
-        self._passed = self.began = self.world.now
+        self._passed = self.began = self._settled_at = self.world.now
         self.facts = Facts(self.world, scenario=story, outages=self.outages)
         self.rules: list[Invariant] = [rule(self.facts) for rule in RULES]
 
@@ -197,9 +200,9 @@ class Simulation:
         self.tell(f"at rest: {outcome}")
         self.facts.at_rest = True
         self._clear()
-        until = self.world.now + SETTLE
-        while self.world.now < until:
-            self._round(until)
+        self._settled_at = self.world.now + SETTLE
+        while self.world.now < self._settled_at:
+            self._round(self._settled_at)
         for rule in self.rules:
             rule.ended()
         return outcome
@@ -247,15 +250,15 @@ class Simulation:
     def _time_passed(self) -> None:
         span = self.world.now - self._passed
         self._passed = self.world.now
-        self.facts.guarding = any(
-            d.awake
-            and not d.cluster.behind
-            and d.engine.active(self.rollout) is not None
-            and not self.outages.now("cluster", self.world.now)
-            for d in self.daemons
-        )
+        self.facts.guardian = self._guardian()
         for rule in self.rules:
             rule.passed(span)
+
+    def _guardian(self) -> str:
+        if self.outages.now("cluster", self.world.now):
+            return ""
+        there = (d for d in self.daemons if d.awake and not d.cluster.behind and d.engine.active(self.rollout) is not None)
+        return next((daemon.name for daemon in there), "")
 
     def _changed(self, change: object) -> None:
         self._narrate(change)
@@ -290,6 +293,7 @@ class Simulation:
         self.daemons.remove(daemon)
         wait = timedelta(seconds=self.dice.random.choice((2, 30, 600, 7200)))
         self.tell(f"{daemon.name} is dead")
+        self._settled_at = max(self._settled_at, self.world.now + wait + SETTLE)
         self.later(wait, "the supervisor starts another", self.start_daemon)
 
     def stall(self, span: timedelta, *, another: bool = True) -> None:

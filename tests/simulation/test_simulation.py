@@ -15,15 +15,12 @@ from tests.simulation.scenario import Happening, Scenario, scenario
 from tests.simulation.simulation import Simulation, simulate
 
 SEEDS = int(os.environ.get("SIMULATION_SEEDS", "2000"))
-OPEN = frozenset({1629, 1780})
-"""Seeds that are red and not understood yet: 1629 does not settle at one instant, 1780 loses readiness around a restart."""
 AT_ONCE = 50
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
 def test_no_seed_breaks_an_invariant(first: int) -> None:
-    seeds = [seed for seed in range(first, min(first + AT_ONCE, SEEDS)) if seed not in OPEN]
-    broken = [result for result in play_some(seeds) if result.broken]
+    broken = [result for result in play_some(list(range(first, min(first + AT_ONCE, SEEDS)))) if result.broken]
     assert not broken, "\n".join(f"--replay {result.seed}: {result.broken}" for result in broken)
 
 
@@ -50,6 +47,13 @@ def test_a_clock_that_steps_an_hour_earns_no_credit(what: str) -> None:
     assert played.run().value == "succeeded"
     grown = [row.event.at for row in played.store.history(played.rollout) if row.event.kind == "promoting"]
     assert grown[0] - played.clock.skew >= played.began + timedelta(hours=24)
+
+
+def test_what_may_not_go_forward_without_its_lease_waits_for_the_lease() -> None:
+    played = Simulation(quiet_story("healthy", Happening(timedelta(hours=5, minutes=50), "store away", 1.0)))
+    assert played.run().value == "succeeded"
+    grown = [row.event.at for row in played.store.history(played.rollout) if row.event.kind == "growing"]
+    assert timedelta() <= grown[0] - played.began - timedelta(hours=10, minutes=50) <= timedelta(minutes=15)
 
 
 def test_a_laptop_that_slept_earns_no_credit_for_the_night() -> None:
