@@ -11,14 +11,17 @@ from datetime import timedelta
 
 from rollout.adapters.kubernetes import KubernetesCluster
 from rollout.adapters.kubernetes_api import ClusterSettings
-from rollout.core.cohorts import ANNOTATION_ID, ANNOTATION_STOPPED, Deployment
+from rollout.core.cohorts import ANNOTATION_ID, ANNOTATION_STOPPED, ANNOTATION_STOPPED_WHY, Deployment
 from rollout.core.effects import FieldName, FieldTest, PatchDeployment
 from rollout.core.errors import Conflict, Refused, Rejected, RolloutError
-from rollout.core.state import Snapshot
+from rollout.core.history import Outcome
+from rollout.core.state import Reason, Snapshot
 from rollout.core.target import Target
+from rollout.core.tombstone import inscribe
 from rollout.ports import Clock
 
 TIMEOUT = timedelta(seconds=15)
+BY_HAND = Reason("stepped back by hand, without the daemon (abort --break-glass)", "break-glass", Outcome.ABORTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ def _stop_canary(cluster: KubernetesCluster, target: Target, canary: Deployment,
         target.canary,
         target.container,
         replicas=0,
-        annotations=((ANNOTATION_STOPPED, owner),),
+        annotations=((ANNOTATION_STOPPED, owner), (ANNOTATION_STOPPED_WHY, inscribe(BY_HAND))),
         if_fields=(FieldTest(FieldName.ROLLOUT_ID, was),),
         why=f"step back by hand from {owner}",
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from rollout.core.cohorts import ANNOTATION_ID, ANNOTATION_STOPPED, Deployment
+from rollout.core.cohorts import ANNOTATION_ID, ANNOTATION_STOPPED, ANNOTATION_STOPPED_WHY, Deployment
 from rollout.core.decision import Execution
 from rollout.core.effects import FieldName, FieldTest, PatchDeployment
-from rollout.core.state import Snapshot
+from rollout.core.state import Reason, Snapshot
+from rollout.core.tombstone import inscribe
 
 
 def start_canary(execution: Execution, canary: Deployment, replicas: int) -> PatchDeployment:
@@ -18,7 +19,7 @@ def start_canary(execution: Execution, canary: Deployment, replicas: int) -> Pat
         target.container,
         image=execution.image,
         replicas=replicas,
-        annotations=((ANNOTATION_ID, execution.id), (ANNOTATION_STOPPED, None)),
+        annotations=((ANNOTATION_ID, execution.id), (ANNOTATION_STOPPED, None), (ANNOTATION_STOPPED_WHY, None)),
         if_version=canary.resource_version,
         why=f"start the canary with {execution.image}, {replicas} replica(s)",
     )
@@ -39,7 +40,7 @@ def scale_canary(execution: Execution, canary: Deployment, replicas: int) -> Pat
     )
 
 
-def stop_canary(execution: Execution, canary: Deployment | None) -> PatchDeployment | None:
+def stop_canary(execution: Execution, canary: Deployment | None, reason: Reason) -> PatchDeployment | None:
     """Take the canary to 0 with a tombstone, if it is ours; None where it is another rollout's or already done.
 
     Where the canary carries our id (or cannot be seen) the server tests just that. Where it never got it, the tombstone is put
@@ -47,7 +48,7 @@ def stop_canary(execution: Execution, canary: Deployment | None) -> PatchDeploym
     """
     target = execution.target
     why = "step back: canary to 0"
-    tombstone = ((ANNOTATION_STOPPED, execution.id),)
+    tombstone = ((ANNOTATION_STOPPED, execution.id), (ANNOTATION_STOPPED_WHY, inscribe(reason)))
     where = (target.cluster, target.namespace, target.canary)
     ours = (FieldTest(FieldName.ROLLOUT_ID, execution.id),)
     if canary is None:

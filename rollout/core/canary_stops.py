@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from datetime import timedelta
 
-from rollout.core.cohorts import ANNOTATION_ID, ANNOTATION_STOPPED, Deployment
+from rollout.core.cohorts import ANNOTATION_ID, ANNOTATION_STOPPED, ANNOTATION_STOPPED_WHY, Deployment
 from rollout.core.decision import Scene
 from rollout.core.evidence import evidence_of
 from rollout.core.evidence_state import SignalState
@@ -28,6 +28,7 @@ from rollout.core.state import (
     State,
     Watching,
 )
+from rollout.core.tombstone import read
 from rollout.core.wording import listed, span
 
 
@@ -58,10 +59,12 @@ def _hands(scene: Scene, state: State) -> Reason | None:
 def _canary_hands(scene: Scene, state: State, canary: Deployment) -> Reason | None:
     target = scene.execution.target
     if canary.annotations.get(ANNOTATION_STOPPED) == scene.execution.id:
-        return _foreign(f"{target.canary} carries this rollout's tombstone: it was stepped back past the database", "tombstone")
-    if not _canary_confirmed(state):
-        return None
+        return read(canary.annotations.get(ANNOTATION_STOPPED_WHY, "")) or _foreign(
+            f"{target.canary} carries this rollout's tombstone: it was stepped back past the database", "tombstone"
+        )
     owner = canary.annotations.get(ANNOTATION_ID, "")
+    if not _canary_confirmed(state) and not (isinstance(state.step, Starting) and owner == scene.execution.id):
+        return None
     if owner and owner != scene.execution.id:
         return _foreign(f"{target.canary} was taken over by rollout {owner}", "taken-over")
     image = canary.images.get(target.container, "")
@@ -74,6 +77,7 @@ def _canary_hands(scene: Scene, state: State, canary: Deployment) -> Reason | No
 
 
 def _canary_confirmed(state: State) -> bool:
+    """Say whether we have seen the canary as we made it. One that carries our id was made so too, whoever changed it since."""
     match state.step:
         case Starting(confirmed_at):
             return confirmed_at is not None

@@ -16,6 +16,8 @@ ANNOTATION_ID = "rollout/id"
 """On a Deployment: the rollout that last wrote to it going forward."""
 ANNOTATION_STOPPED = "rollout/stopped"
 """On the canary Deployment: the rollout that stepped back; while it stands, nothing forward of that rollout is performed."""
+ANNOTATION_STOPPED_WHY = "rollout/stopped-why"
+"""Beside it, in the same write: why (core/tombstone.py)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ def decide(scene: Scene, state: State) -> Move:
     step, view = state.step, scene.view
     assert isinstance(step, Retreating)  # noqa: S101 - chosen by type
     if view is None:
-        blind = stop_canary(scene.execution, None)
+        blind = stop_canary(scene.execution, None, step.reason)
         return Move(state, "stepping back without seeing the cluster", backward=(blind,) if blind else (), wake_in=POLL)
     patches = _patches(scene, step, view)
     missing = _missing(scene, step, view, patches)
@@ -82,7 +82,7 @@ def decide(scene: Scene, state: State) -> Move:
 def _patches(scene: Scene, step: Retreating, view: TargetView) -> tuple[PatchDeployment, ...]:
     found: list[PatchDeployment] = []
     if view.canary is not None:
-        patch = stop_canary(scene.execution, view.canary)
+        patch = stop_canary(scene.execution, view.canary, step.reason)
         if patch is not None:
             found.append(patch)
     if step.snapshot is not None and not step.leave_stable and view.stable is not None and scene.seen.leased:

@@ -78,6 +78,8 @@ def _reach_size(scene: Scene, state: State, step: Soaking, canary: Deployment, w
     """Bring the canary to the size that was chosen, and confirm it by looking; upwards only while nothing holds."""
     if canary.replicas < step.size and waits:
         return _status(scene, state, step, (), waits)
+    if canary.replicas < step.size and (refused := _no_room_any_more(scene, step)) is not None:
+        return _take_back(scene, state, step, canary.replicas, refused)
     if canary.replicas != step.size:
         patch = scale_canary(scene.execution, canary, step.size)
         return Move(state, f"scaling {canary.name} to {step.size}", forward=(patch,), wake_in=POLL)
@@ -100,6 +102,26 @@ def _reach_size(scene: Scene, state: State, step: Soaking, canary: Deployment, w
         post_on=canary.name,
     )
     return Move(replace(state, step=replace(step, grown_at=scene.now, sized_at=None)), why, tells=(item,), wake_in=timedelta())
+
+
+def _no_room_any_more(scene: Scene, step: Soaking) -> str | None:
+    """Ask for the share once more: hours may lie between the decision and its performance (a crash, a pause, a freeze)."""
+    plan, view = scene.execution.plan, scene.view
+    assert isinstance(plan, CanaryPlan)  # noqa: S101 - a canary's step
+    assert view is not None  # noqa: S101 - checked by the caller
+    return growth_refused(plan, view, scene.cohorts, step.size)
+
+
+def _take_back(scene: Scene, state: State, step: Soaking, size: int, refused: str) -> Move:
+    """Stay at the size that is there; the interval that it had earned when the addition was decided stays earned."""
+    plan = scene.execution.plan
+    assert isinstance(plan, CanaryPlan)  # noqa: S101 - a canary's step
+    earned = plan.spec.replicas.every if step.sized_at is not None else timedelta()
+    grown_at = (step.sized_at or scene.now) - earned
+    kept = replace(step, size=size, grown_at=grown_at, credited_at_size=earned, confirmed=True, sized_at=None)
+    why = f"the addition that was decided is not performed: {refused}"
+    item = Tell("replica-not-added", why, facts=(("replicas", str(size)),), post_on=scene.execution.target.canary)
+    return Move(replace(state, step=kept), why, tells=(item,), wake_in=timedelta())
 
 
 def _awaited(scene: Scene, state: State, step: Soaking, ready: int) -> Move:
