@@ -72,7 +72,7 @@ def ladder(scene: Scene, state: State, found: Findings, stop: Reason | None) -> 
     assert isinstance(plan, CanaryPlan)  # noqa: S101 - as above
     if plan.spec.mode is Mode.OBSERVE:
         return _again(scene, _summarised(scene, _advised(scene, found, observe.ladder(scene, state, found, stop))))
-    reason = stop or canary_stops.reason_to_stop(scene, state, found)
+    reason = canary_stops.tombstone(scene, state) or stop or canary_stops.reason_to_stop(scene, state, found)
     if reason is not None:
         return retreat.begin(scene, state, reason)
     waits = canary_holds.waits(scene, state, found)

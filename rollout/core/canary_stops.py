@@ -44,6 +44,18 @@ def reason_to_stop(scene: Scene, state: State, found: Findings) -> Reason | None
     )  # fmt: skip
 
 
+def tombstone(scene: Scene, state: State) -> Reason | None:
+    """Find why this rollout was stepped back already, by a daemon that the database never heard of; before any later command."""
+    canary = scene.view.canary if scene.view is not None else None
+    if canary is None or isinstance(state.step, Preflight | Retiring):
+        return None
+    if canary.annotations.get(ANNOTATION_STOPPED) != scene.execution.id:
+        return None
+    return read(canary.annotations.get(ANNOTATION_STOPPED_WHY, "")) or _foreign(
+        f"{canary.name} carries this rollout's tombstone: it was stepped back past the database", "tombstone"
+    )
+
+
 def _hands(scene: Scene, state: State) -> Reason | None:
     """See what somebody else did to the two Deployments."""
     view = scene.view
@@ -58,10 +70,6 @@ def _hands(scene: Scene, state: State) -> Reason | None:
 
 def _canary_hands(scene: Scene, state: State, canary: Deployment) -> Reason | None:
     target = scene.execution.target
-    if canary.annotations.get(ANNOTATION_STOPPED) == scene.execution.id:
-        return read(canary.annotations.get(ANNOTATION_STOPPED_WHY, "")) or _foreign(
-            f"{target.canary} carries this rollout's tombstone: it was stepped back past the database", "tombstone"
-        )
     owner = canary.annotations.get(ANNOTATION_ID, "")
     if not _canary_confirmed(state) and not (isinstance(state.step, Starting) and owner == scene.execution.id):
         return None

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from rollout.core.cohorts import ANNOTATION_STOPPED
+from rollout.core.cohorts import ANNOTATION_STOPPED, ANNOTATION_STOPPED_WHY
 from rollout.core.effects import PatchDeployment
-from rollout.core.state import Promoting, Soaking, Starting, State
+from rollout.core.state import Ended, Promoting, Soaking, Starting, State
+from rollout.core.tombstone import read
 from rollout.sandbox.kube_objects import Json
 from rollout.sandbox.storage import Change
 from rollout.sandbox.world import World
@@ -260,6 +261,32 @@ class ForeignZeroStands(Invariant):
             self.started = self.started or replicas(change.new) > 0
         elif self.started and replicas(change.old) > 0 and replicas(change.new) == 0:
             self.stopped = True
+
+
+class TheReasonIsKept(Invariant):
+    """What a tombstone says of why it was set is what the rollout ends as, whoever lives to write it down."""
+
+    def __init__(self, facts: Facts) -> None:
+        super().__init__(facts)
+        self.words = ""
+
+    def changed(self, change: Change) -> None:
+        if change.resource != "deployments" or change.name != CANARY or change.manager != OURS:
+            return
+        if annotation(change.new, ANNOTATION_STOPPED) != self.facts.rollout:
+            return
+        self.words = annotation(change.new, ANNOTATION_STOPPED_WHY)
+        if not self.words:
+            self.fail("there is a tombstone, and no word of why")
+
+    def ended(self) -> None:
+        if not self.words:
+            return
+        step = self.facts.state().step
+        if read(self.words) is None:
+            self.fail(f"{self.words!r} cannot be read")
+        if isinstance(step, Ended) and not (self.words.startswith(f"{step.outcome} (") and step.why[:30] in self.words):
+            self.fail(f"the tombstone says {self.words!r}, the database {step.outcome}: {step.why!r}")
 
 
 class HotfixStands(Invariant):

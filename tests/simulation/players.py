@@ -27,6 +27,14 @@ class Referee(Protocol):
     def sent(self, daemon: str, patch: PatchDeployment) -> None: ...
 
 
+class Trap(Protocol):
+    """May do its worst between what was done and the answer to it."""
+
+    def written(self, patch: PatchDeployment) -> None: ...
+
+    def committed(self, transition: Transition) -> None: ...
+
+
 @dataclass
 class Outages:
     """Spans of the world's time in which one backend is away, by name (`cluster`, `store`, a signal's backend)."""
@@ -49,6 +57,7 @@ class Stage:
     outages: Outages
     later: Later
     tell: Callable[[str], None]
+    trap: Trap | None = None
 
     def away(self, backend: str) -> bool:
         return backend in self.outages.spans and self.outages.now(backend, self.world.now)
@@ -94,6 +103,8 @@ class PlayedCluster(WorldCluster):
             raise Unavailable("cluster", "is away")
         arrive = self.request(patch)
         self._stage.play(patch.why, arrive, backend="cluster", write=True, weight=6)
+        if self._stage.trap is not None:
+            self._stage.trap.written(patch)
 
 
 class PlayedStore:
@@ -109,6 +120,9 @@ class PlayedStore:
     def commit(self, daemon: str, transitions: Sequence[Transition]) -> frozenset[str]:
         what = f"commit of {transitions[0].step} by {daemon}"
         found: frozenset[str] = self._stage.play(what, lambda: self._inner.commit(daemon, transitions), backend="store", write=True)
+        for transition in transitions:
+            if self._stage.trap is not None and transition.rollout in found:
+                self._stage.trap.committed(transition)
         return found
 
     def claim(self, daemon: str, *, limit: int, lease: timedelta) -> Sequence[RolloutRow]:

@@ -13,6 +13,7 @@ RULES: tuple[type[Invariant], ...] = (
     invariants.HandsOffWhileHeld,
     invariants.NothingAfterATombstone,
     invariants.ForeignZeroStands,
+    invariants.TheReasonIsKept,
     invariants.HotfixStands,
     invariants.RestIsWhole,
     invariants_time.FaultsAreLeftAtOnce,

@@ -18,6 +18,9 @@ OLD, NEW, HOTFIX = "shop:1.0", "shop:2.0", "shop:1.0-hotfix"
 NAMESPACE, STABLE, CANARY = "default", "shop", "shop-canary"
 LOOK_EVERY = 15 * M
 BACKENDS = {"apisix-5xx": "prometheus", "skywalking-traces": "skywalking"}
+TRAPPED = 0.1
+TRAPS = ("stopped unseen", "shrinks while growing", "dies stepping back")
+"""Coincidences that dice would need a million seeds for (traps.py)."""
 GOOD = frozenset({"healthy", "evicted"})
 
 
@@ -46,6 +49,7 @@ class Scenario:
     happenings: list[Happening] = field(default_factory=list)
     trouble: float = 0.0
     sqlite: bool = False
+    trap: str = ""
     old: Behaviour = field(default_factory=lambda: Behaviour(error_rate=0.0005))
 
     @property
@@ -93,6 +97,9 @@ def scenario(seed: int) -> Scenario:
     if any(h.what in {"pause", "stable paused"} for h in made.happenings):
         made.happenings.append(Happening(timedelta(hours=random.uniform(10, 40)), "resume"))
     made.happenings.sort(key=lambda h: h.after)
+    hidden = Random(f"traps of {seed}")
+    if hidden.random() < TRAPPED:
+        made.trap = hidden.choice(TRAPS)
     return made
 
 

@@ -39,6 +39,7 @@ from tests.simulation.players import Channel, Outages, PlayedCluster, PlayedStor
 from tests.simulation.pretend import START, WorldClock
 from tests.simulation.rules import RULES
 from tests.simulation.scenario import BACKENDS, LOOK_EVERY, NEW, OLD, Scenario, manifests, plan, scenario
+from tests.simulation.traps import Trap
 
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
@@ -112,6 +113,7 @@ class Simulation:
         self.outages = Outages()
         self.dice = Dice(story.random, story.trouble)
         self.stage = Stage(self.world, self.dice, self.outages, self.later, self.tell)
+        self.stage.trap = Trap(self, story.trap)
         self.channel = Channel(self.stage)
         self.sources = {name: TrafficSource(self.stage, name) for name in BACKENDS.values()}
         self.agenda: list[tuple[datetime, int, str, Callable[[], object]]] = []
