@@ -195,7 +195,7 @@ class Transition:
     events: tuple[Event, ...] = ()
     notices: tuple[Notice, ...] = ()
     channels: tuple[str, ...] = ()
-    """Every notice is owed once to each of these channels."""
+    """Every notice is owed once to each of these channels, unless it names its own."""
     consumed: tuple[int, ...] = ()
     """Ids of the commands that this decision has consumed."""
 

@@ -57,6 +57,10 @@ class Jobs(Protocol):
         """Say what our account may not do with Jobs in this namespace; empty when it may do all that is needed."""
         ...
 
+    def service_addresses(self, namespace: str, deployment: str) -> Sequence[str]:
+        """List the addresses of the Services that lead to its pods: cluster, external and load balancer's."""
+        ...
+
     def unseen_ways(self, namespace: str, deployment: str) -> Sequence[str]:
         """List, in words, what a gateway does not see: Services of the pods, NodePorts, CronJobs of the namespace."""
         ...

@@ -125,6 +125,7 @@ def open_parts(settings: Settings, *, clock: Clock | None = None, database: str 
             known_clusters=frozenset(entry.name for entry in settings.clusters),
             known_backends=frozenset(entry.name for entry in settings.backends),
             known_channels=frozenset(entry.name for entry in settings.channels),
+            known_gateways=frozenset(entry.name for entry in settings.gateways),
         )
         parts = Parts(settings, clock, store, codec, desk)
         if outside:
@@ -158,7 +159,8 @@ def _maker(table: Mapping[str, tuple[type[BaseModel], M]], entry: Entry, what: s
 
 def performers(parts: Parts) -> dict[str, Performer]:
     """List who performs which kind of task."""
-    offline = offline_performers(parts.offline, parts.clusters, parts.store, parts.clock, parts.settings.plans.jobs)
+    channels = frozenset(channel.name for channel in parts.settings.channels)
+    offline = offline_performers(parts.offline, parts.clusters, parts.store, parts.clock, parts.settings.plans.jobs, channels)
     return {"preflight": Preflight(parts.clusters, parts.sources, parts.store, parts.clock).perform, **offline}
 
 

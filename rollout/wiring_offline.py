@@ -59,10 +59,15 @@ def open_offline(settings: Settings, clock: Clock, stack: ExitStack) -> OfflineP
 
 
 def offline_performers(
-    parts: OfflineParts, clusters: dict[str, Cluster], store: Store, clock: Clock, templates: Path | None
+    parts: OfflineParts,
+    clusters: dict[str, Cluster],
+    store: Store,
+    clock: Clock,
+    templates: Path | None,
+    channels: frozenset[str],
 ) -> dict[str, Performer]:
     """List who performs the offline procedure's tasks."""
     template = JobTemplates(templates or default_folder())
     work = WorkTasks(parts.jobs, template, HttpRequests(clock), LocalCommands(clock), clock)
-    checks = CheckTasks(clusters, parts.jobs, parts.gateways, parts.topologies, work, store, clock)
+    checks = CheckTasks(clusters, parts.jobs, parts.gateways, parts.topologies, work, store, clock, channels=channels)
     return {**checks.performers(), **GateTasks(parts.gateways, clock).performers(), **work.performers()}

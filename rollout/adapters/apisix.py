@@ -22,7 +22,7 @@ from rollout.core.gate import GateConfig, GateObject, GateTarget, GateWrite, Not
 from rollout.core.gate_checks import config_problems, target_problems
 from rollout.core.gate_plan import is_as_saved, is_closed, plan_close, plan_open
 from rollout.core.gate_probe import ProbeResult, Vantage
-from rollout.core.gate_view import GatewayView, RouteReach, bypasses, hosts_of, owner_of, routes_reaching, uris_of
+from rollout.core.gate_view import GatewayView, RouteReach, besides, bypasses, hosts_of, owner_of, routes_reaching, uris_of
 from rollout.core.wording import listed, span
 from rollout.ports import Check, Clock
 
@@ -227,6 +227,14 @@ class ApisixGateway:
             return (f"which routes use {gate.place} does not show on the gateway: their own plugins would win over it",)
         made = [Place(PlaceKind.ROUTE, str(route.get("id"))) for route in view.routes if _made_from(route, gate)]
         return bypasses(view, gate, made) if made else (f"{gate.place} has made no route on gateway {self._name} yet",)
+
+    def besides(self, gate: GateObject) -> Sequence[str]:
+        """List, in words, the rules of the gate's kind that act besides it, or that it takes the place of."""
+        if self._admin is None:
+            return ()
+        view = self._admin.view()
+        made = [Place(PlaceKind.ROUTE, str(route.get("id"))) for route in view.routes if _made_from(route, gate)]
+        return besides(view, gate, made) if made or not gate.place.kind.in_cluster else ()
 
     def routes_reaching(self, nodes: Sequence[str], services: Sequence[str] = ()) -> Sequence[RouteReach]:
         """Find the routes that lead to these hosts (pod IPs, Service names) or gateway services."""

@@ -32,6 +32,10 @@ class Rehearsed(Protocol):
         """List the ways past the gate."""
         ...
 
+    def besides(self, gate: GateObject) -> Sequence[str]:
+        """List the rules that act besides the gate, or that it takes the place of."""
+        ...
+
     def probe(self, vantage: Vantage) -> Sequence[ProbeResult]:
         """Ask through the data plane."""
         ...
@@ -101,10 +105,12 @@ def _permission(admin: AdminClient) -> Iterator[Check]:
 
 def _beside(gateway: Rehearsed, found: GateObject) -> Iterator[Check]:
     try:
-        ways = gateway.bypasses(found)
+        ways, rules = gateway.bypasses(found), gateway.besides(found)
     except RolloutError as no:
         yield Check("gate bypass", "warning", f"other ways to the pods could not be looked for: {no}")
         return
+    for rule in rules:
+        yield Check("gate precedence", "warning", rule, "look whether the testers pass, and nobody else")
     for way in ways:
         yield Check("gate bypass", "warning", way, "gate it too, or accept that it stays open")
     if not ways:

@@ -16,7 +16,8 @@ from rollout.ports import Clock
 from rollout.ports_offline import JobPhase, JobSeen
 
 MERGE = "application/merge-patch+json"
-TAIL_LINES = 200
+TAIL_LINES = 5_000
+"""So many lines of a Job's log are read: a whole JUnit report, and whatever the script says at its end."""
 NOT_FOUND = 404
 STUCK = frozenset(
     {
@@ -148,11 +149,23 @@ class KubernetesJobs:
         """List the Services that lead to the pods of a Deployment."""
         return tuple(service["metadata"]["name"] for service in self._services(namespace, deployment))
 
+    def service_addresses(self, namespace: str, deployment: str) -> Sequence[str]:
+        """List the addresses of those Services, by which an upstream may name them."""
+        found: list[str] = []
+        for service in self._services(namespace, deployment):
+            spec = service["spec"]
+            balancer = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
+            found += [*(spec.get("clusterIPs") or [spec.get("clusterIP")]), *(spec.get("externalIPs") or ())]
+            found += [entry.get("ip") or entry.get("hostname") for entry in balancer]
+        return tuple(address for address in found if address and address != "None")
+
     def _services(self, namespace: str, deployment: str) -> list[Document]:
-        found = self._connection.want(Request("get", "deployments", namespace, deployment, group="apps"))
-        labels = found["spec"]["template"]["metadata"].get("labels") or {}
+        labels = self._deployment(namespace, deployment)["spec"]["template"]["metadata"].get("labels") or {}
         every = self._connection.want(Request("list", "services", namespace)).get("items") or ()
         return [service for service in every if _selects(service, labels)]
+
+    def _deployment(self, namespace: str, name: str) -> Document:
+        return self._connection.want(Request("get", "deployments", namespace, name, group="apps"))
 
     def unseen_ways(self, namespace: str, deployment: str) -> Sequence[str]:
         """List, in words, what a gateway does not see: other Services of the pods, node ports, CronJobs of the namespace."""
@@ -167,10 +180,22 @@ class KubernetesJobs:
                 yield f"Service {name} ({kind}) answers on every node at port {', '.join(ports)}, past the gateway"
             else:
                 yield f"Service {name}: callers inside the cluster reach it without the gateway"
+        yield from _on_the_node(self._deployment(namespace, deployment))
         crons = self._connection.want(Request("list", "cronjobs", namespace, group="batch")).get("items") or ()
         for cron in crons:
             state = ", suspended" if cron["spec"].get("suspend") else ""
             yield f"CronJob {cron['metadata']['name']} ({cron['spec'].get('schedule', '?')}{state}) may need it"
+
+
+def _on_the_node(deployment: Document) -> Iterator[str]:
+    pod = deployment["spec"]["template"]["spec"]
+    if pod.get("hostNetwork"):
+        yield "the pods use their node's network: they answer at its addresses, past the gateway"
+        return
+    ports = [port["hostPort"] for container in pod.get("containers") or () for port in container.get("ports") or ()
+             if port.get("hostPort")]  # fmt: skip
+    if ports:
+        yield f"the pods answer at port {', '.join(map(str, ports))} of their nodes (hostPort), past the gateway"
 
 
 def _selects(service: Document, labels: Mapping[str, str]) -> bool:

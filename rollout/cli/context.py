@@ -104,7 +104,8 @@ def opened(config: Path | None, database: str | None, *, outside: bool = False) 
         url = prepared_database(settings, database, upgrade=True)
         with open_parts(settings, database=url, outside=outside) as parts:
             if config is None:
-                parts.desk = replace(parts.desk, known_clusters=None, known_backends=None, known_channels=None)
+                desk = replace(parts.desk, known_clusters=None, known_backends=None)
+                parts.desk = replace(desk, known_channels=None, known_gateways=None)
             yield parts
 
 

@@ -62,8 +62,6 @@ def validate(
 
 
 def _check(read: PlanFile, policy: Policy) -> None:
-    from dataclasses import replace  # noqa: PLC0415 - lazy
-
     from rollout.core.errors import Refused  # noqa: PLC0415 - lazy
 
     problems = policy.check(read.plan)
@@ -72,7 +70,7 @@ def _check(read: PlanFile, policy: Policy) -> None:
 
         problems = (*problems, *read.plan.problems_at(SystemClock().now()))
     if problems:
-        raise Refused(f"{read.name}: it cannot be submitted", tuple(replace(p, file=p.file or read.name) for p in problems))
+        raise Refused(f"{read.name}: it cannot be submitted", read.located(problems))
 
 
 def preview(
@@ -111,12 +109,15 @@ def submit(
     """Hand a plan to the daemon. The same file twice starts nothing new."""
     from rollout.adapters.planfile import load_planfile  # noqa: PLC0415 - lazy
     from rollout.cli.documents import rollout_document  # noqa: PLC0415 - lazy
+    from rollout.core.errors import Refused  # noqa: PLC0415 - lazy
 
     with opened(config, database) as parts:
         read = load_planfile(file)
         linked = parts.desk.find(follows).id if follows else None
         if wait:
             _wait_for_superseded(parts, read, actor_or_login(actor))
+        if problems := parts.desk.check(read.plan):
+            raise Refused(f"{read.name}: it cannot be submitted", read.located(problems))
         submission = parts.desk.submit(
             read.plan, read.source, actor_or_login(actor), follows=linked, relation="hotfix" if linked else ""
         )

@@ -9,7 +9,7 @@ from rollout.core.cohorts import Cohorts, TargetView
 from rollout.core.effects import PatchDeployment, PostEvent
 from rollout.core.history import Event, Evidence, Notice, NoticeKind
 from rollout.core.observation import Observation, Task
-from rollout.core.plan import Plan
+from rollout.core.plan import OfflinePlan, Plan
 from rollout.core.policy import Policy
 from rollout.core.signals_compiled import Signal
 from rollout.core.state import HoldKind, State, Step
@@ -158,8 +158,15 @@ def tell(scene: Scene, state: State, tells: tuple[Tell, ...]) -> tuple[State, tu
             count += 1
             lines = item.lines or tuple(f"{e.signal}: {e.why}" for e in item.evidence)
             key = f"{count:04d}-{item.notice.value}"
-            notices.append(Notice(key, item.notice, item.title or item.why, item.why, scene.now, lines, item.next_action))
+            title, where = item.title or item.why, _channels(scene.execution.plan, item.notice)
+            notices.append(Notice(key, item.notice, title, item.why, scene.now, lines, item.next_action, where))
     return replace(state, notices=count), tuple(events), tuple(notices)
+
+
+def _channels(plan: Plan, kind: NoticeKind) -> tuple[str, ...]:
+    """Announcements of a maintenance go where its plan says."""
+    announces = isinstance(plan, OfflinePlan) and kind is NoticeKind.ANNOUNCEMENT
+    return plan.spec.announce.channels if announces and isinstance(plan, OfflinePlan) else ()
 
 
 def posts(scene: Scene, tells: tuple[Tell, ...]) -> tuple[PostEvent, ...]:

@@ -188,6 +188,40 @@ def bypasses(view: GatewayView, gate: GateObject, places: Iterable[Place] = ()) 
     return tuple(found)
 
 
+def besides(view: GatewayView, gate: GateObject, places: Iterable[Place] = ()) -> tuple[str, ...]:
+    """List, in words, what else of the gate's kind there is: rules that run besides it, and those it takes the place of."""
+    gated = frozenset(places) or frozenset((gate.place,))
+    found = [
+        f"global rule {_id(rule)} has its own {gate.plugin}, which runs besides the gate: who is let in must pass both"
+        for rule in view.global_rules
+        if gate.plugin in (rule.get("plugins") or {}) and not disabled(rule["plugins"][gate.plugin])
+    ]
+    for route in view.routes:
+        over = {place.kind for place in gated if _covers(route, place)}
+        for kind, value in _levels(view, route):
+            if over & _ABOVE[kind] and gate.plugin in (value.get("plugins") or {}):
+                what = f"{Place(kind, _id(value))} has its own {gate.plugin}"
+                found.append(f"{what}, which does not act on route {_named(route)} while the gate is closed")
+    return tuple(dict.fromkeys(found))
+
+
+_ABOVE = {
+    PlaceKind.PLUGIN_CONFIG: frozenset({PlaceKind.ROUTE}),
+    PlaceKind.SERVICE: frozenset({PlaceKind.ROUTE, PlaceKind.PLUGIN_CONFIG}),
+}
+"""Which levels replace a plugin of this one."""
+
+
+def _levels(view: GatewayView, route: Value) -> Iterator[tuple[PlaceKind, Value]]:
+    """Walk the levels under a route whose plugins it can replace."""
+    for kind, value in (
+        (PlaceKind.PLUGIN_CONFIG, _find(view.plugin_configs, route.get("plugin_config_id"))),
+        (PlaceKind.SERVICE, _find(view.services, route.get("service_id"))),
+    ):
+        if value is not None:
+            yield kind, value
+
+
 def _covers(route: Value, place: Place) -> bool:
     if place.kind is PlaceKind.SERVICE:
         return str(route.get("service_id")) == place.id

@@ -89,3 +89,5 @@ class Notice:
     at: datetime
     evidence: tuple[str, ...] = ()
     next_action: str = ""
+    channels: tuple[str, ...] = ()
+    """Where it is owed; empty: where all notices of its rollout go. Not stored: each channel has a row of its own."""

@@ -9,10 +9,17 @@ from __future__ import annotations
 import html
 import re
 from dataclasses import dataclass
+from itertools import islice
 
-_CASE = re.compile(r"<testcase\b([^>]*?)(/>|>(.*?)</testcase>)", re.DOTALL)
-_ATTRIBUTE = re.compile(r'([\w:-]+)\s*=\s*"([^"]*)"')
-_BAD = re.compile(r"<(failure|error)\b([^>]*)")
+_INSIDE = r"""((?:[^>"']|"[^"]*"|'[^']*')*?)"""
+"""The attributes of a tag: a `>` between quotes does not end it."""
+_CASE = re.compile(rf"<testcase\b{_INSIDE}(/>|>(.*?)</testcase\s*>)", re.DOTALL)
+_BAD = re.compile(rf"<(failure|error)\b{_INSIDE}/?>", re.DOTALL)
+_ATTRIBUTE = re.compile(r"""([\w:.-]+)\s*=\s*("[^"]*"|'[^']*')""")
+_NO_MARKUP = re.compile(r"<!\[CDATA\[.*?\]\]>|<!--.*?-->|<system-(out|err)\b[^>]*>.*?</system-\1\s*>", re.DOTALL)
+"""What a program printed may look like a test case."""
+LARGEST = 1024 * 1024
+"""Characters of a log's end that are looked at."""
 MOST = 500
 
 
@@ -31,13 +38,17 @@ def cases_in(log: str) -> tuple[Case, ...]:
     >>> cases_in('<testsuite><testcase name="a"/><testcase name="b"><failure message="x &lt; y"/></testcase></testsuite>')
     (Case(name='a', passed=True, message=''), Case(name='b', passed=False, message='x < y'))
     """
-    if "<testsuite" not in log:
+    if "<testcase" not in log:
         return ()
     found: list[Case] = []
-    for match in list(_CASE.finditer(log))[:MOST]:
-        attributes = dict(_ATTRIBUTE.findall(match[1]))
+    for match in islice(_CASE.finditer(_NO_MARKUP.sub("", log[-LARGEST:])), MOST):
+        attributes = _attributes(match[1])
         bad = _BAD.search(match[3] or "")
-        message = dict(_ATTRIBUTE.findall(bad[2])).get("message", "failed") if bad else ""
+        message = _attributes(bad[2]).get("message", "") or "failed" if bad else ""
         name = ".".join(filter(None, (attributes.get("classname", ""), attributes.get("name", ""))))
         found.append(Case(html.unescape(name), bad is None, html.unescape(message)[:500]))
     return tuple(found)
+
+
+def _attributes(text: str) -> dict[str, str]:
+    return {name: value[1:-1] for name, value in _ATTRIBUTE.findall(text)}

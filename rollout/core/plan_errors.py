@@ -46,6 +46,15 @@ def dotted(path: Path) -> str:
     return text
 
 
+def path_of(key: str) -> Path:
+    """Read a path as `dotted` writes it.
+
+    >>> path_of("spec.signals[2].limit")
+    ('spec', 'signals', 2, 'limit')
+    """
+    return tuple(int(number) if number else word for word, number in re.findall(r"([^.\[\]]+)(?![^\[]*\])|\[(\d+)\]", key))
+
+
 def nearest(word: str, known: Sequence[str]) -> str:
     """Find the known word that was probably meant; empty when none is near. Case and dashes do not count."""
     word = word[:_WORD]

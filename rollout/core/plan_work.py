@@ -103,6 +103,11 @@ class Work(Part):
             seen = f"{' and '.join(given)} are given" if given else "nothing is to be done"
             yield Contradiction(given[-1] if given else "", seen, "exactly one of http, job and command")
 
+    @property
+    def longest(self) -> timedelta:
+        """How long one attempt may take: a Job is ended at its own deadline."""
+        return self.job.deadline if self.job is not None else self.timeout
+
 
 class TestCase(Work):
     """One test through the allow-list."""

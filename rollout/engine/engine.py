@@ -31,11 +31,12 @@ from rollout.engine.active import Active
 from rollout.engine.board import Board
 from rollout.engine.commits import Commits
 from rollout.engine.lease import Lease
+from rollout.engine.restores import with_measured_restore
 from rollout.engine.saving import Saving
 from rollout.engine.tasks import Performer, Tasks
 from rollout.engine.wakes import Wakes
 from rollout.engine.workers import Pool, Workers
-from rollout.ports import Clock, Cluster, RolloutError, RolloutRow, Store
+from rollout.ports import Clock, Cluster, RolloutError, RolloutRow, Store, Unavailable
 
 log = structlog.get_logger()
 
@@ -104,6 +105,8 @@ class Engine:
         self.bugs = 0
         self.undecodable: dict[str, str] = {}
         """Rollouts that are ours and cannot be read, and why: nobody looks at them."""
+        self.unread: dict[str, RolloutRow] = {}
+        """Rollouts that are ours whose plan the database did not tell: it went away just then. They are read again."""
         for cluster in clusters.values():
             cluster.subscribe(self.changed)
 
@@ -124,13 +127,18 @@ class Engine:
         for row in rows:
             known = self.active(row.id)
             try:
-                execution = known.execution if known is not None else self.codec.execution(row)
+                execution = known.execution if known is not None else self._read(row)
                 state = self.codec.state(row.state, row.id)
+            except Unavailable as away:
+                log.warning(events.COMMIT_FAILED, what="read", rollout=row.id, why=str(away))
+                self.unread[row.id] = row
+                continue
             except RolloutError as error:
                 self.undecodable[row.id] = str(error)
                 log.error(events.UNDECODABLE, rollout=row.id, why=str(error))
                 continue
             self.undecodable.pop(row.id, None)
+            self.unread.pop(row.id, None)
             if known is not None:
                 with known.lock:
                     self.saving.rejoin(known, state, row)
@@ -138,6 +146,9 @@ class Engine:
                 continue
             self._put(Active(execution, state, row.version, why=row.why))
             log.info(events.ADOPTED, rollout=row.id, target=str(execution.target), step=step_name(state))
+
+    def _read(self, row: RolloutRow) -> Execution:
+        return with_measured_restore(self.store, self.codec.execution(row), row.created_at)
 
     def _put(self, active: Active) -> None:
         execution = active.execution

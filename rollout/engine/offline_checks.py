@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
 
 from rollout.core.decision import Execution
-from rollout.core.errors import Refused, Rejected, RolloutError, Unavailable
-from rollout.core.gate_view import service_nodes
+from rollout.core.errors import Refused, Unavailable
 from rollout.core.history import NoticeKind
 from rollout.core.observation import Line, Task, TaskResult
 from rollout.core.offline_facts import plan_in
+from rollout.core.plan_offline import OfflinePlan
 from rollout.core.state import State
 from rollout.core.target import Target
-from rollout.core.wording import listed, number
+from rollout.core.wording import listed
+from rollout.engine.offline_impact import LOOK_TIMEOUT, Impact
 from rollout.engine.offline_work import WorkTasks
+from rollout.engine.overlaps import overlapping
 from rollout.ports import Clock, Cluster, Gateway, Store
 from rollout.ports_offline import Jobs, Topology
 
-LOOK_TIMEOUT = timedelta(seconds=10)
-
 
 class CheckTasks:
-    """The performers of `offline-preflight`, `assess` and `announcements`."""
+    """The performers of `offline-preflight`, `assess` and `announcements`. `channels`: names of the daemon's; None: not known."""
 
     def __init__(
         self,
@@ -33,11 +32,14 @@ class CheckTasks:
         work: WorkTasks,
         store: Store,
         clock: Clock,
+        *,
+        channels: frozenset[str] | None = None,
     ) -> None:
         self._clusters = clusters
         self._jobs = jobs
         self._gateways = gateways
-        self._topologies = topologies
+        self._impact = Impact(clusters, jobs, gateways, topologies)
+        self._channels = channels
         self._work = work
         self._store = store
         self._clock = clock
@@ -57,6 +59,10 @@ class CheckTasks:
         plan = plan_in(execution)
         for target in plan.targets:
             yield from self._target(target)
+        yield from self._images(execution)
+        for problem in overlapping(self._store, plan, but=execution.id):
+            yield Line("targets", "refused", problem.message, problem.remedy)
+        yield from self._announced(plan)
         yield from self._gate(execution)
         wanted = {"backup": plan.spec.backup, "migrate": plan.spec.migrate, "restore": plan.spec.restore,
                   "sessions": plan.spec.quiesce.sessions}  # fmt: skip
@@ -96,6 +102,31 @@ class CheckTasks:
         else:
             yield Line("deployment", "ok", f"{target} runs {view.stable.images[target.container]} on {view.stable.replicas} pod(s)")
 
+    def _images(self, execution: Execution) -> Iterator[Line]:
+        """Look for targets that run the new image already: the same text again rolls nothing, and restores nothing."""
+        plan = plan_in(execution)
+        same = [target for target in plan.targets if self._image(target) == plan.image_of(target)]
+        for target in same:
+            level = "refused" if len(same) == len(plan.targets) else "warning"
+            yield Line("image", level, f"{target} runs {plan.image_of(target)} already", "name the new version")
+
+    def _image(self, target: Target) -> str:
+        cluster = self._clusters.get(target.cluster)
+        view = cluster.look(target, timeout=LOOK_TIMEOUT) if cluster is not None else None
+        return view.stable.images.get(target.container, "") if view is not None and view.stable is not None else ""
+
+    def _announced(self, plan: OfflinePlan) -> Iterator[Line]:
+        if self._channels is None or not plan.spec.announce.offsets:
+            return
+        wanted = plan.spec.announce.channels or plan.spec.notify or tuple(sorted(self._channels))
+        missing = [name for name in wanted if name not in self._channels]
+        if missing:
+            words = f"no channel {listed(missing)} is configured: nobody there would be told"
+            yield Line("announcements", "refused", words, "add it to the configuration")
+        elif not wanted:
+            words = "no channel is configured: nobody would be told of the maintenance"
+            yield Line("announcements", "refused", words, "configure a channel, or say announce: {offsets: []}")
+
     def _gate(self, execution: Execution) -> Iterator[Line]:
         gate = plan_in(execution).spec.gate
         gateway = self._gateways.get(gate.gateway)
@@ -110,40 +141,8 @@ class CheckTasks:
     def assess(self, execution: Execution, state: State, task: Task) -> TaskResult:
         """Who will notice: topology, the gateway's routes, and what the gateway does not see. What cannot be asked is said."""
         del state
-        lines = tuple(self._impact(execution))
+        lines = tuple(self._impact.lines(execution))
         return TaskResult(task.key, self._clock.now(), "done", ok=True, why=f"{len(lines)} finding(s)", lines=lines)
-
-    def _impact(self, execution: Execution) -> Iterator[Line]:
-        plan = plan_in(execution)
-        service = plan.spec.impact.service or plan.target.stable
-        for name, topology in self._topologies.items():
-            try:
-                calls = topology.calls(service, hops=plan.spec.impact.hops)
-            except RolloutError as error:
-                yield Line("topology", "warning", f"{name} could not say who calls {service}: {error}")
-                continue
-            for call in calls:
-                often = f", {number(call.per_minute)} calls a minute" if call.per_minute is not None else ""
-                yield Line("calls", "ok", f"{call.caller} calls {call.callee}{often}")
-            if not calls:
-                yield Line("topology", "warning", f"{name} has seen no calls to or from {service}")
-        for target in plan.targets:
-            yield from self._ways(target, plan.spec.gate.gateway)
-
-    def _ways(self, target: Target, gateway: str) -> Iterator[Line]:
-        jobs = self._jobs.get(target.cluster)
-        found = self._gateways.get(gateway)
-        try:
-            services = jobs.service_names(target.namespace, target.stable) if jobs is not None else ()
-            if found is not None:
-                nodes = [node for service in services for node in service_nodes(target.namespace, service)]
-                for reach in found.routes_reaching(nodes):
-                    yield Line("route", "ok", str(reach))
-            if jobs is not None:
-                for way in jobs.unseen_ways(target.namespace, target.stable):
-                    yield Line("not seen by the gateway", "warning", way)
-        except (Unavailable, Rejected, Refused) as error:
-            yield Line("ways", "warning", f"not every way to {target} could be looked for: {error}")
 
     def announcements(self, execution: Execution, state: State, task: Task) -> TaskResult:
         """Ask the store where the announcements stand. Ok when every one was delivered everywhere."""

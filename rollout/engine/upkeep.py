@@ -79,6 +79,7 @@ class Upkeep:
 
     def _claim(self) -> None:
         engine = self._engine
+        engine.adopt(list(engine.unread.values()))
         while True:
             rows = engine.store.claim(engine.setup.daemon, limit=CLAIM_AT_ONCE, lease=engine.setup.lease)
             engine.adopt(rows)

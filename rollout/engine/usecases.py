@@ -15,9 +15,11 @@ from rollout.core.decision import Execution
 from rollout.core.errors import Problem, Refused
 from rollout.core.history import Event, Outcome
 from rollout.core.machine import begin
-from rollout.core.plan import CanaryPlan, Plan
+from rollout.core.plan import CanaryPlan, OfflinePlan, Plan
 from rollout.core.policy import Policy
 from rollout.engine.engine import Codec
+from rollout.engine.overlaps import overlapping
+from rollout.engine.restores import measured_restore
 from rollout.ports import Clock, PlanRow, RolloutFilter, RolloutRow, Store, Submission
 
 
@@ -32,22 +34,39 @@ class Desk:
     known_clusters: frozenset[str] | None = None
     known_backends: frozenset[str] | None = None
     known_channels: frozenset[str] | None = None
+    known_gateways: frozenset[str] | None = None
 
     def check(self, plan: Plan) -> tuple[Problem, ...]:
         """Say everything that is wrong with a plan under this policy and configuration; empty when nothing is."""
-        return (*self.policy.check(plan), *self._unknown(plan), *self._untimely(plan))
+        return (*self.policy.check(plan), *self._unknown(plan), *self._untimely(plan), *self._unlinked(plan))
 
     def _untimely(self, plan: Plan) -> tuple[Problem, ...]:
         """Say what is wrong with beginning it now; a plan that has its rollout already has begun, whatever the time is."""
         if isinstance(plan, CanaryPlan) or self._attempts(plan):
             return ()
-        return plan.problems_at(self.clock.now())
+        now = self.clock.now()
+        return plan.problems_at(now, measured_restore(self.store, plan, now))
+
+    def _unlinked(self, plan: Plan) -> tuple[Problem, ...]:
+        """Say that the rollout which the plan follows is not there."""
+        try:
+            self._linked(plan)
+        except Refused as no:
+            return (Problem(str(no), key="spec.follows", remedy="`rollout list --all` shows every one"),)
+        return ()
+
+    def _linked(self, plan: Plan) -> str | None:
+        name = getattr(plan.spec, "follows", None)
+        return self.find(name).id if name else None
 
     def _unknown(self, plan: Plan) -> Sequence[Problem]:
         signals = plan.signals if isinstance(plan, CanaryPlan) else ()
+        gates = [("spec.gate.gateway", plan.spec.gate.gateway)] if isinstance(plan, OfflinePlan) else []
+        told = [("spec.announce.channels", name) for name in plan.spec.announce.channels] if isinstance(plan, OfflinePlan) else []
         asked = (
             ("cluster", self.known_clusters, [("spec.target.cluster", target.cluster) for target in plan.targets]),
-            ("channel", self.known_channels, [("spec.notify", channel) for channel in plan.spec.notify]),
+            ("channel", self.known_channels, [*(("spec.notify", channel) for channel in plan.spec.notify), *told]),
+            ("gateway", self.known_gateways, gates),
             ("backend", self.known_backends, [(f"spec.signals ({signal.name})", signal.backend) for signal in signals]),
         )
         return [
@@ -65,6 +84,8 @@ class Desk:
         problems = self.check(plan)
         if problems:
             raise Refused(f"plan {plan.name!r} is refused", problems)
+        if busy_targets := overlapping(self.store, plan):
+            raise Refused(f"plan {plan.name!r}: a target is busy", busy_targets)
         now = self.clock.now()
         busy = self._superseded(plan, actor, now)
         if busy is not None:
@@ -72,7 +93,7 @@ class Desk:
                 f"rollout {busy.id} on {busy.target} is superseded and steps back first",
                 (Problem("submit again when it has ended", remedy=f"`rollout submit --wait`, or watch `rollout show {busy.id}`"),),
             )
-        rollout = self._row(plan, now, follows, relation, attempt=self._attempts(plan))
+        rollout = self._row(plan, now, follows or self._linked(plan), relation, attempt=self._attempts(plan))
         row = PlanRow(plan.name, plan.hash(), plan.kind, plan.canonical(), source, actor, now)
         submitted = Event(now, "submitted", "preflight", f"{actor} submitted plan {plan.name}", actor)
         return self.store.submit(row, rollout, events=(submitted,), again=again)
@@ -123,7 +144,7 @@ class Desk:
             wake_at=now,
             created_at=now,
             updated_at=now,
-            follows=follows or getattr(plan.spec, "follows", None) or getattr(plan.spec, "supersede", None),
+            follows=follows or getattr(plan.spec, "supersede", None),
             relation=relation or ("hotfix" if getattr(plan.spec, "follows", None) else ""),
         )
 
@@ -136,6 +157,9 @@ class Desk:
         if stored is None:
             raise Refused(f"the plan of rollout {old.id} is no longer in the database: submit the file again")
         plan = self.codec.execution(old).plan
+        now = self.clock.now()
+        if isinstance(plan, OfflinePlan) and (problems := plan.problems_at(now, measured_restore(self.store, plan, now))):
+            raise Refused(f"rollout {old.id} cannot be tried again as it was planned: submit a plan with another window", problems)
         return self.submit(plan, stored.source, actor, again=True, follows=old.id, relation="retry")
 
     def command(self, rollout: str, verb: Verb, actor: str, reason: str, arguments: Sequence[tuple[str, str]] = ()) -> RolloutRow:

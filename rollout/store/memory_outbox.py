@@ -41,7 +41,7 @@ class Outbox:
     def owe(self, x: Transition) -> None:
         """Owe every notice of a transition once to each of its channels."""
         for notice in x.notices:
-            for channel in x.channels:
+            for channel in notice.channels or x.channels:
                 key = (x.rollout, channel, notice.key)
                 if key in self._by_key:
                     continue

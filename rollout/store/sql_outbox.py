@@ -30,7 +30,7 @@ def write_notices(connection: Connection, transitions: Sequence[Transition]) -> 
 
     The rollouts' rows are locked by this transaction, so nobody else counts their sequence at the same time.
     """
-    owing = [x for x in transitions if x.notices and x.channels]
+    owing = [x for x in transitions if any(notice.channels or x.channels for notice in x.notices)]
     if not owing:
         return
     keys: set[tuple[str, str, str]] = set()
@@ -44,7 +44,7 @@ def write_notices(connection: Connection, transitions: Sequence[Transition]) -> 
     rows = []
     for x in owing:
         for notice in x.notices:
-            for channel in x.channels:
+            for channel in notice.channels or x.channels:
                 if (x.rollout, channel, notice.key) in keys:
                     continue
                 keys.add((x.rollout, channel, notice.key))

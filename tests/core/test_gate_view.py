@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rollout.core.gate import IP_RESTRICTION, GateObject, Place, PlaceKind, object_from_value
-from rollout.core.gate_view import GatewayView, bypasses, governing, owner_of, routes_reaching, service_nodes
+from rollout.core.gate_view import GatewayView, besides, bypasses, governing, owner_of, routes_reaching, service_nodes
 
 UPSTREAMS = (
     {"id": "shop", "nodes": {"10.1.2.3:80": 1, "10.1.2.4:80": 1}},
@@ -162,3 +162,23 @@ def test_what_reaches_says_how() -> None:
 )  # fmt: skip
 def test_a_controllers_marks_are_known(value: dict[str, Any], owner: str) -> None:
     assert owner_of(value) == owner
+
+
+def test_a_global_rule_of_the_same_kind_is_said_to_run_besides_the_gate() -> None:
+    rules = ({"id": "all", "plugins": {IP_RESTRICTION: {"blacklist": ["10.9.9.9"]}}},)
+    (words,) = besides(view(GATED, global_rules=rules), gate_on())
+    assert "global rule all" in words
+    assert "must pass both" in words
+
+
+def test_a_global_rule_that_is_switched_off_is_not_named() -> None:
+    rules = ({"id": "all", "plugins": {IP_RESTRICTION: {"blacklist": ["10.9.9.9"], "_meta": {"disable": True}}}},)
+    assert besides(view(GATED, global_rules=rules), gate_on()) == ()
+
+
+def test_what_the_gate_takes_the_place_of_is_named_and_what_stands_above_it_is_not() -> None:
+    services = ({"id": "pay", "upstream_id": "shop", "plugins": {IP_RESTRICTION: {"whitelist": ["10.0.0.0/8"]}}},)
+    under = {"id": "r1", "uri": "/pay/*", "service_id": "pay", "plugins": {IP_RESTRICTION: BLOCK}}
+    (words,) = besides(view(under, services=services), gate_on())
+    assert words == "services/pay has its own ip-restriction, which does not act on route r1 while the gate is closed"
+    assert besides(view(under, services=services), gate_on("pay", PlaceKind.SERVICE)) == ()

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from rollout.core import state_offline
 from rollout.core.cohorts import Container, Deployment, Pod, TargetView
 from rollout.core.commands import Command, Verb
 from rollout.core.decision import Decision, Execution, Timing
 from rollout.core.gate import Part, Place, PlaceKind, SavedGate
-from rollout.core.history import NoticeKind, Outcome
+from rollout.core.history import Notice, NoticeKind, Outcome
 from rollout.core.machine import Question, begin, decide
-from rollout.core.observation import Line, Observation, TaskResult
+from rollout.core.observation import Line, Observation, Task, TaskResult
 from rollout.core.plan import OfflinePlan, plan_of
 from rollout.core.policy import Policy
 from rollout.core.state import Ended, State
@@ -21,12 +22,18 @@ from rollout.core.state_offline import (
     Announcing,
     Assessing,
     BackingUp,
+    BackStage,
+    Backup,
     ClosingGate,
     Deciding,
     OfflineMemory,
+    OpeningGate,
     RollingBack,
     Stopping,
+    TargetBefore,
+    Upgrading,
 )
+from rollout.core.target import Target
 
 START = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 SAVED = SavedGate(Place(PlaceKind.ROUTE, "1"), "ip-restriction", (Part("", None),)).to_json()
@@ -42,18 +49,20 @@ def plan(**more: Any) -> OfflinePlan:  # noqa: ANN401 - the plan's own values
         "backup": {"manifest": JOB}, "migrate": {"manifest": JOB}, "restore": {"manifest": JOB, "expected": "10m"},
         "tests": [{"name": "health", "http": {"url": "http://shop/"}}], **more,
     }  # fmt: skip
+    spec = {key: value for key, value in spec.items() if value is not None}
     made = plan_of({"apiVersion": "rollout/v1", "kind": "Offline", "metadata": {"name": "orders"}, "spec": spec})
     assert isinstance(made, OfflinePlan)
     return made
 
 
-def view(made: OfflinePlan, replicas: int = 2, image: str = "orders:1.0") -> TargetView:
-    deployment = Deployment("orders", "shop", "u", "7", 1, 1, replicas, {"orders": image}, replicas, replicas, replicas, replicas)
+def view(target: Target, replicas: int = 2, image: str = "orders:1.0") -> TargetView:
+    name = target.stable
+    deployment = Deployment(name, "shop", "u", "7", 1, 1, replicas, {name: image}, replicas, replicas, replicas, replicas)
     pods = tuple(
-        Pod(f"orders-{n}", str(n), "10.0.0.1", "node", "orders", "x", (Container("orders", image, ready=True),), START, ready=True)
+        Pod(f"{name}-{n}", str(n), "10.0.0.1", "node", name, "x", (Container(name, image, ready=True),), START, ready=True)
         for n in range(replicas)
     )
-    return TargetView(made.target, START, deployment, None, pods)
+    return TargetView(target, START, deployment, None, pods)
 
 
 class Ladder:
@@ -71,16 +80,25 @@ class Ladder:
     def answer(self, key: str, *, ok: bool = True, lines: tuple[Line, ...] = (), facts: Mapping[str, str] | None = None) -> None:
         self.results[key] = TaskResult(key, self.now, "done", ok=ok, why="said so", lines=lines, facts=facts or {})
 
+    def stuck(self, tasks: Sequence[Task], kind: str, trouble: str) -> None:
+        """Let the Job that was asked for be there, and not start."""
+        (task,) = (task for task in tasks if task.kind == kind)
+        facts = {"trouble": trouble}
+        self.results[task.key] = TaskResult(task.key, self.now, "unavailable", ok=False, why=trouble, facts=facts)
+
     def at(self, step: type) -> bool:
         return isinstance(self.state.step, step)
 
-    def look(self, *commands: Verb, replicas: int = 2, after: timedelta = timedelta()) -> Decision:
+    def look(
+        self, *commands: Verb, replicas: int = 2, after: timedelta = timedelta(), images: Mapping[str, str] | None = None
+    ) -> Decision:
         self.now += after
         given = tuple(
             Command(n, verb, "me", "", self.now, (("by", "30m"),) if verb is Verb.EXTEND else ())
             for n, verb in enumerate(commands, 1)
         )
-        seen = Observation(view(self.plan, replicas), (), self.results)
+        first, *others = (view(t, replicas, (images or {}).get(t.stable, "orders:1.0")) for t in self.plan.targets)
+        seen = Observation(first, (), self.results, others=tuple(others))
         decision = decide(Question(self.execution, Policy(), Timing()), self.state, seen, given, self.now)
         self.state = decision.state
         self.told += [event.kind for event in decision.events]
@@ -246,3 +264,82 @@ def test_extend_moves_the_windows_end_and_is_announced_once() -> None:
     assert ladder.state.offline is not None
     assert ladder.state.offline.extended == timedelta(minutes=30)
     assert ladder.announced == 1
+
+
+def test_a_gate_that_nobody_accepts_is_opened_again_at_the_last_moment() -> None:
+    late = START + timedelta(hours=1, minutes=50)
+    ladder = in_step(ClosingGate(START), now=late, saved_gate=SAVED, closed_at=START)
+    ladder.look()
+    assert ladder.at(OpeningGate)
+    assert "stepping-back" in ladder.told
+
+
+def test_a_hooks_job_that_cannot_start_is_told_at_once() -> None:
+    hook = {"name": "drain", "job": {"manifest": JOB}}
+    ladder = in_step(Stopping(START), made=plan(quiesce={"hooks": [hook]}), saved_gate=SAVED, closed_at=START)
+    ladder.stuck(ladder.look().tasks, "work", "drain-x: ImagePullBackOff")
+    decision = ladder.look(after=timedelta(seconds=5))
+    assert ["hook drain cannot start: drain-x: ImagePullBackOff" in n.why for n in needed(decision)] == [True]
+
+
+def test_a_tests_job_that_cannot_start_is_told_at_once() -> None:
+    smoke = {"name": "smoke", "job": {"manifest": JOB, "deadline": "10m"}}
+    ladder = in_step(state_offline.Testing(START), made=plan(tests=[smoke]), saved_gate=SAVED, closed_at=START)
+    ladder.stuck(ladder.look().tasks, "work", "smoke-x cannot be scheduled: no node")
+    decision = ladder.look(after=timedelta(seconds=5))
+    assert ["test smoke cannot start: smoke-x cannot be scheduled" in n.why for n in needed(decision)] == [True]
+
+
+def needed(decision: Decision) -> list[Notice]:
+    return [n for n in decision.notices if n.kind is NoticeKind.NEEDS_PERSON]
+
+
+def test_announcements_go_to_their_own_channels_and_nothing_else_does() -> None:
+    ladder = in_step(Announcing(START), now=START - timedelta(minutes=20), made=plan(announce={"channels": ["customers"]}))
+    cancelled = ladder.look(Verb.CANCEL)
+    assert [n.channels for n in cancelled.notices if n.kind is NoticeKind.ANNOUNCEMENT] == [("customers",)]
+    other = in_step(Deciding(START, "broken", "tests"), made=plan(announce={"channels": ["customers"]}), saved_gate=SAVED)
+    assert [n.channels for n in needed(other.look())] == [()]
+
+
+def test_without_stopping_the_upgrade_follows_the_closed_gate_and_the_way_back_needs_no_zero() -> None:
+    rolling = {"stop": False, "schemaChange": False, "backup": None, "migrate": None, "restore": None}
+    ladder = in_step(ClosingGate(START), made=plan(**rolling), saved_gate=SAVED, closed_at=START)
+    task = next(t for t in ladder.look().tasks if t.kind == "gate-verify")
+    ladder.answer(task.key, facts={"proven": "yes"})
+    ladder.look()
+    assert ladder.at(Upgrading)
+    patch = ladder.look().forward[0]
+    assert (patch.image, patch.replicas) == ("orders:2.0", 2)
+    ladder.look(Verb.ROLLBACK)
+    halted = ladder.look()
+    assert ladder.at(RollingBack)
+    assert [p.replicas for p in halted.forward] == [None]
+
+
+def test_several_targets_are_upgraded_in_order_and_go_back_in_reverse() -> None:
+    two = [{"namespace": "shop", "stable": name, "image": f"{name}:2.0"} for name in ("orders", "stock")]
+    made = plan(target=None, image=None, targets=two)
+    kept = tuple(TargetBefore(target.key, f"{target.stable}:1.0", 2, f"{target.stable}:2.0") for target in made.targets)
+    ladder = in_step(Upgrading(START), made=made, saved_gate=SAVED, closed_at=START, before=kept)
+    first = ladder.look(images={"orders": "orders:1.0", "stock": "stock:1.0"}, replicas=0)
+    assert [(p.name, p.image) for p in first.forward] == [("orders", "orders:2.0")]
+    ladder.look(images={"orders": "orders:2.0", "stock": "stock:1.0"})
+    second = ladder.look(images={"orders": "orders:2.0", "stock": "stock:1.0"})
+    assert [(p.name, p.image) for p in second.forward] == [("stock", "stock:2.0")]
+    ladder.look(images={"orders": "orders:2.0", "stock": "stock:2.0"})
+    assert ladder.at(state_offline.Testing)
+    back = in_step(RollingBack(START, "broken", "failed", Outcome.FAILED, stage=BackStage.START), made=made, saved_gate=SAVED,
+                   before=kept)  # fmt: skip
+    patch = back.look(images={"orders": "orders:2.0", "stock": "stock:2.0"}).forward[0]
+    assert (patch.name, patch.image) == ("stock", "stock:1.0")
+
+
+def test_a_restore_leaves_its_time_for_the_plans_to_come() -> None:
+    backup = Backup("a.dump", 4096, "ab" * 32, START)
+    step = RollingBack(START, "broken", "failed", Outcome.FAILED, stage=BackStage.RESTORE)
+    ladder = in_step(step, saved_gate=SAVED, closed_at=START, touched=True, backup=backup)
+    ladder.answer("job-restore-1", facts={"seconds": "754"})
+    decision = ladder.look(replicas=0)
+    (event,) = [e for e in decision.events if e.kind == "back-restore"]
+    assert dict(event.facts)["seconds"] == "754"

@@ -226,3 +226,8 @@ def test_a_stored_offline_plan_is_read_back_as_it_was() -> None:
     )
     assert plan_of(json.loads(plan.canonical())) == plan
     assert plan_of(json.loads(plan.canonical())).hash() == plan.hash()
+
+
+def test_a_job_among_the_tests_may_take_as_long_as_its_deadline() -> None:
+    plan = offline(tests=[TEST, {"name": "smoke", "job": {"manifest": JOB, "deadline": "10m"}}])
+    assert plan.spec.test_time == 11 * M

@@ -243,6 +243,9 @@ class WorldJobs:
     def unseen_ways(self, namespace: str, deployment: str) -> Sequence[str]:
         return ()
 
+    def service_addresses(self, namespace: str, deployment: str) -> Sequence[str]:
+        return ()
+
     def service_names(self, namespace: str, deployment: str) -> Sequence[str]:
         return ("orders",)
 

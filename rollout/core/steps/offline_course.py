@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from rollout.core.decision import Scene, Tell
+from rollout.core.decision import Scene, Tell, Wait
 from rollout.core.history import NoticeKind
 from rollout.core.observation import Task, TaskResult
 from rollout.core.offline_facts import memory_of, plan_in, remember, words
 from rollout.core.plan_work import Severity, TestCase
 from rollout.core.state import State
 from rollout.core.state_offline import Tested
+from rollout.core.steps.offline_jobs import troubled
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Ran:
     why: str
     tasks: tuple[Task, ...] = ()
     tells: tuple[Tell, ...] = ()
+    holds: tuple[Wait, ...] = ()
 
 
 def begin(state: State, round_: str) -> State:
@@ -56,8 +58,9 @@ def go_on(scene: Scene, state: State, course: Course, since: datetime) -> Ran:
     )
     result = scene.seen.tasks.get(key)
     if result is None or result.state != "done":
-        why = result.why if result is not None else "runs"
-        return Ran(state, course, f"test {course.index + 1} of {len(tests)}, {test.name}: {why}", (Task(key, "work", arguments),))
+        why = f"test {course.index + 1} of {len(tests)}, {test.name}: {result.why if result is not None else 'runs'}"
+        holds = troubled(result, f"the Job of test {test.name}")
+        return Ran(state, course, why, (Task(key, "work", arguments),), holds=holds)
     if not result.ok and course.attempt <= test.retries:
         if scene.now - result.at < test.pause:
             return Ran(state, course, f"test {test.name} failed, again in a moment: {result.why}")

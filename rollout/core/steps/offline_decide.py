@@ -10,11 +10,11 @@ from rollout.core.history import Outcome
 from rollout.core.offline_facts import latest_rollback, memory_of, plan_in, window_end
 from rollout.core.plan_offline import OnFailure
 from rollout.core.state import HoldKind, State
-from rollout.core.state_offline import BackingUp, Deciding, Migrating, Stopping, Testing, Upgrading
+from rollout.core.state_offline import BackingUp, ClosingGate, Deciding, Migrating, Stopping, Testing, Upgrading
 from rollout.core.steps import offline_retreat, offline_ways
 from rollout.core.wording import moment
 
-UNDER_WAY = (Stopping, BackingUp, Migrating, Upgrading, Testing, Deciding)
+UNDER_WAY = (ClosingGate, Stopping, BackingUp, Migrating, Upgrading, Testing, Deciding)
 
 
 def ask(scene: Scene, state: State, problem: str, origin: str, attempt: int) -> Move:

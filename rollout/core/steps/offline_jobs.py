@@ -40,12 +40,18 @@ def standing(scene: Scene, name: str, attempt: int, since: datetime, deadline: t
     found = scene.seen.tasks.get(task.key)
     if found is not None and found.state == "done":
         return JobStanding(task, found, (), late=False, why=found.why)
-    holds: tuple[Wait, ...] = ()
-    if found is not None and found.facts.get("trouble"):
-        why = f"the {name} Job cannot start: {found.facts['trouble']}"
-        holds = (Wait(HoldKind.WORK, why, "It is waited for until its deadline; mend it, or go back."),)
+    holds = troubled(found, f"the {name} Job")
     late = scene.now - since >= deadline + GRACE
     return JobStanding(task, None, holds, late, found.why if found is not None else f"the {name} Job is asked for")
+
+
+def troubled(found: TaskResult | None, what: str) -> tuple[Wait, ...]:
+    """Tell within one look that a Job's pod cannot even start: not scheduled, image not pulled, no such Secret."""
+    trouble = found.facts.get("trouble", "") if found is not None and found.state != "done" else ""
+    if not trouble:
+        return ()
+    words = f"{what} cannot start: {trouble}"
+    return (Wait(HoldKind.WORK, words, "It is waited for until its deadline; mend it, or go back."),)
 
 
 def halted(scene: Scene, name: str, attempts: int) -> tuple[bool, tuple[Task, ...], str]:

@@ -71,7 +71,7 @@ def _opened(scene: Scene, state: State, step: OpeningGate, proven: str, why: str
         ended = Ended(step.ends_as, step.why, scene.now)
         over = Tell(step.ends_as.value, f"{step.why}; the version before serves again", notice=NoticeKind.STEPPED_BACK,
                     title=f"{scene.execution.target}: {step.ends_as.value}, gone back",
-                    next_action=f"Mend it, then `rollout retry {scene.execution.id}` with a new window.")  # fmt: skip
+                    next_action=f"Mend it, then submit a plan with another window: `--follows {scene.execution.id}`.")  # fmt: skip
         return Move(enter(state, ended, scene.now, None), over.why, tells=(item, over))
     state = enter(state, WatchingOpen(scene.now, step.ends_as, step.why), scene.now, None)
     return Move(state, item.why, tells=(item,), wake_in=timedelta())

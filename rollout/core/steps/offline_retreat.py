@@ -21,6 +21,10 @@ from rollout.core.steps import offline_course, offline_open, offline_ways
 from rollout.core.steps.offline_jobs import halted, standing
 from rollout.core.wording import span
 
+Facts = tuple[tuple[str, str], ...]
+RESTORED = "back-restore"
+"""The history row of a restore that ended well; its fact `seconds` is how long it took, for the plans to come."""
+
 
 def begin(scene: Scene, state: State, why: str, kind: str, ends_as: Outcome, actor: str = "rollout") -> Move:
     """Start the way back; where only the gate was written, only the gate goes back."""
@@ -74,9 +78,10 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
             return _test(scene, state, step)
 
 
-def _next(scene: Scene, state: State, step: RollingBack, stage: BackStage, why: str) -> Move:
+def _next(scene: Scene, state: State, step: RollingBack, stage: BackStage, why: str, facts: Facts = ()) -> Move:
     state = enter(state, replace(step, stage=stage, attempt=1, index=0, since=scene.now), scene.now, None)
-    return Move(state, why, tells=(offline_ways.done(scene, f"back-{step.stage.value}", why),), wake_in=timedelta())
+    item = replace(offline_ways.done(scene, f"back-{step.stage.value}", why, facts), title=f"{scene.execution.target}: {why}")
+    return Move(state, why, tells=(item,), wake_in=timedelta())
 
 
 def _stuck(scene: Scene, state: State, step: RollingBack, why: str) -> Move:
@@ -140,7 +145,8 @@ def _restore(scene: Scene, state: State, step: RollingBack, seen: tuple[TargetVi
         return Move(state, job.why, tasks=(job.task,), holds=job.holds, wake_in=POLL)
     if not job.result.ok:
         return _stuck(scene, state, step, f"the restore failed: {job.result.why}")
-    return _next(scene, state, step, BackStage.START, f"backup {memory.backup.id} is restored: {job.result.why}")
+    why = f"backup {memory.backup.id} is restored: {job.result.why}"
+    return _next(scene, state, step, BackStage.START, why, tuple(sorted(job.result.facts.items())))
 
 
 def _start(scene: Scene, state: State, step: RollingBack, seen: tuple[TargetView, ...]) -> Move:
@@ -172,7 +178,8 @@ def _test(scene: Scene, state: State, step: RollingBack) -> Move:
     ran = offline_course.go_on(scene, state, offline_course.Course("old", step.course, step.index, step.attempt), step.since)
     if ran.course is not None:
         moved = replace(ran.state, step=replace(step, index=ran.course.index, attempt=ran.course.attempt))
-        return Move(moved, ran.why, tasks=ran.tasks, tells=ran.tells, wake_in=timedelta() if ran.tells else POLL)
+        wake = timedelta() if ran.tells else POLL
+        return Move(moved, ran.why, tasks=ran.tasks, tells=ran.tells, holds=ran.holds, wake_in=wake)
     failed = offline_course.failed(state, "old")
     if failed:
         return _stuck(scene, state, step, f"the old version fails test {failed[0].name}: {failed[0].why}")

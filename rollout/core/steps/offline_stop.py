@@ -13,7 +13,7 @@ from rollout.core.plan_offline import Quiesce
 from rollout.core.state import State
 from rollout.core.state_offline import Stopping
 from rollout.core.steps import offline_decide, offline_ways
-from rollout.core.steps.offline_jobs import standing
+from rollout.core.steps.offline_jobs import standing, troubled
 from rollout.core.wording import span
 
 SESSIONS_AGAIN = timedelta(seconds=10)
@@ -52,7 +52,8 @@ def _hook(scene: Scene, state: State, step: Stopping, quiesce: Quiesce) -> Move:
     task = Task(f"hook-{step.hook}-{step.attempt}", "work", arguments)
     result = scene.seen.tasks.get(task.key)
     if result is None or result.state != "done":
-        return Move(state, f"hook {work.name}: {result.why if result is not None else 'runs'}", tasks=(task,), wake_in=POLL)
+        why = f"hook {work.name}: {result.why if result is not None else 'runs'}"
+        return Move(state, why, tasks=(task,), holds=troubled(result, f"the Job of hook {work.name}"), wake_in=POLL)
     item = offline_ways.done(scene, "hook", f"hook {work.name}: {result.why}", tuple(sorted(result.facts.items())))
     item = replace(item, notice=None)
     if result.ok:

@@ -25,7 +25,8 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
         if waits and ran.tasks and scene.seen.tasks.get(ran.tasks[0].key) is None:
             return Move(state, f"the tests wait: {waits[0].why}")
         moved = replace(ran.state, step=replace(step, index=ran.course.index, attempt=ran.course.attempt))
-        return Move(moved, ran.why, tasks=ran.tasks, tells=ran.tells, wake_in=timedelta() if ran.tells else POLL)
+        wake = timedelta() if ran.tells else POLL
+        return Move(moved, ran.why, tasks=ran.tasks, tells=ran.tells, holds=ran.holds, wake_in=wake)
     failed = offline_course.failed(state, "new")
     if failed:
         names = ", ".join(t.name for t in failed)
