@@ -23,11 +23,15 @@ from rollout.adapters.planfile import parse_planfile
 from rollout.adapters.prometheus import PrometheusSettings, PrometheusSource
 from rollout.adapters.skywalking import SkyWalkingSettings, SkyWalkingSource
 from rollout.adapters.slack import SlackNotifier, SlackSettings
-from rollout.core.decision import Timing
+from rollout.core.decision import Execution, Timing
 from rollout.core.errors import Problem, Refused
 from rollout.core.history import Outcome
+from rollout.core.offline_facts import words
+from rollout.core.plan import OfflinePlan
+from rollout.core.steps.offline_assess import declared
 from rollout.engine.daemon import Daemon, Periods
 from rollout.engine.engine import Engine, Setup
+from rollout.engine.offline_impact import Impact
 from rollout.engine.outbox import Outbox
 from rollout.engine.planfolder import PlanFolder
 from rollout.engine.preflight import Preflight
@@ -155,6 +159,20 @@ def _maker(table: Mapping[str, tuple[type[BaseModel], M]], entry: Entry, what: s
     if entry.type not in table:
         raise Refused(f"{what} {entry.name!r}: no type {entry.type!r}; there are {', '.join(sorted(table))}")
     return table[entry.type][1]
+
+
+def impact_of(settings: Settings, plan: OfflinePlan) -> tuple[str, ...]:
+    """Write the report of who will notice, as the daemon would: nothing is stored, nothing is changed."""
+    with ExitStack() as stack:
+        clock = SystemClock()
+        clusters: dict[str, Cluster] = {}
+        for one in settings.clusters:
+            cluster = KubernetesCluster(one.build(ClusterSettings), clock)
+            clusters[one.name] = cluster
+            stack.callback(cluster.close)
+        offline = open_offline(settings, clock, stack)
+        impact = Impact(clusters, offline.jobs, offline.gateways, offline.topologies)
+        return (*words(impact.lines(Execution("preview", plan, ()))), *declared(plan))
 
 
 def performers(parts: Parts) -> dict[str, Performer]:

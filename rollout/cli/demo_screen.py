@@ -107,7 +107,7 @@ class Story:
     def next_line(self) -> str:
         """Say what comes next and in how long; empty at rest."""
         active = self.active
-        return f"next: {upcoming(active.execution, active.state)}" if active is not None else ""
+        return f"next: {upcoming(active.execution, active.state, self._stage.sandbox.clock.now())}" if active is not None else ""
 
 
 class LiveScreen:

@@ -40,6 +40,7 @@ def doctor(
     with opened(config, database, outside=True) as parts:
         others: dict[str, object] = {f"cluster {name}": cluster for name, cluster in parts.clusters.items()}
         others |= {f"backend {name}": source for name, source in parts.sources.items()}
+        others |= {f"gateway {name}": gateway for name, gateway in parts.offline.gateways.items()}
         lines = list(check_up(parts.store, others))
         if plan is not None:
             lines += _preflight(parts, plan)
@@ -51,17 +52,23 @@ def doctor(
 def _preflight(parts: object, plan: Path) -> Iterable[Line]:
     from rollout.adapters.planfile import load_planfile  # noqa: PLC0415 - lazy
     from rollout.core.decision import Execution  # noqa: PLC0415 - lazy
+    from rollout.core.machine import begin  # noqa: PLC0415 - lazy
     from rollout.core.observation import Line as CheckLine  # noqa: PLC0415 - lazy
+    from rollout.core.observation import Task  # noqa: PLC0415 - lazy
     from rollout.core.plan import CanaryPlan  # noqa: PLC0415 - lazy
     from rollout.engine.preflight import Preflight  # noqa: PLC0415 - lazy
-    from rollout.wiring import Parts  # noqa: PLC0415 - lazy
+    from rollout.wiring import Parts, performers  # noqa: PLC0415 - lazy
 
     assert isinstance(parts, Parts)  # noqa: S101 - for the type checker: imported lazily
     read = load_planfile(plan)
     compiled = read.plan.signals if isinstance(read.plan, CanaryPlan) else ()
     execution = Execution("doctor", read.plan, compiled)
     lines = [CheckLine("policy", "refused", str(problem)) for problem in parts.desk.check(read.plan)]
-    lines += Preflight(parts.clusters, parts.sources, parts.store, parts.clock).lines(execution)
+    if isinstance(read.plan, CanaryPlan):
+        return [*lines, *Preflight(parts.clusters, parts.sources, parts.store, parts.clock).lines(execution)]
+    state, made = begin(execution, parts.clock.now()), performers(parts)
+    for kind in ("offline-preflight", "assess"):
+        lines += made[kind](execution, state, Task(kind, kind)).lines
     return lines
 
 

@@ -13,7 +13,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from rollout.cli.chain import lines
 from rollout.cli.curves import signals
+from rollout.cli.maintenance import NAMES, Maintenance
 from rollout.cli.portrait import STEPS, Portrait
 from rollout.cli.upcoming import upcoming
 from rollout.core.history import Event, Outcome
@@ -56,30 +58,42 @@ def picture(portrait: Portrait) -> RenderableType:
     parts: list[RenderableType] = [_steps(portrait), Text(row.why)]
     if portrait.progress[1]:
         parts.append(_bar(portrait))
-    following = str(upcoming(portrait.execution, portrait.state))
+    following = str(upcoming(portrait.execution, portrait.state, portrait.now))
     if following:
         parts.append(Text(f"next: {following}", style="bold cyan"))
     if portrait.state.paused is not None:
         parts.append(Text(f"paused by {portrait.state.paused.actor}: {portrait.state.paused.reason}", style="yellow"))
     parts.extend(Text(f"held ({hold.kind.value}): {hold.why}", style="yellow") for hold in portrait.state.holds)
+    if portrait.maintenance is not None:
+        parts += [Text(), _maintenance(portrait.maintenance)]
     if portrait.curves:
         parts += [Text(), signals(portrait.curves)]
     parts += [Text(), _latest(portrait.events)]
+    parts.extend(Text(line, style="dim") for line in lines(portrait.chain, portrait.row))
     return Panel(Group(*parts), title=f"{title}  {outcome.plain}", subtitle=row.id, border_style=COLOURS[row.outcome])
 
 
 def _steps(portrait: Portrait) -> Text:
     text = Text()
     step = portrait.row.step
-    names = STEPS if step in STEPS else tuple(dict.fromkeys((*(event.step for event in portrait.events), step)))
+    planned = STEPS if portrait.maintenance is None else portrait.maintenance.steps
+    names = planned if step in planned else tuple(dict.fromkeys((*(event.step for event in portrait.events), step)))
     for name in names:
         style = "bold cyan" if name == step else "dim"
-        text.append(f" {name} ", style=style)
+        text.append(f" {NAMES.get(name, name)} ", style=style)
         if name != names[-1]:
             text.append(">", style="dim")
     if portrait.size:
         text.append(f"   canary {'●' * portrait.size} {portrait.size}", style="bold")
     return text
+
+
+def _maintenance(shown: Maintenance) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for label, words in shown.rows():
+        style = "red" if "CLOSED" in words or "FAILED" in words else ""
+        table.add_row(Text(label, style="bold"), Text(words, style=style, overflow="fold"))
+    return table
 
 
 def _bar(portrait: Portrait) -> RenderableType:

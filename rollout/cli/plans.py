@@ -25,7 +25,9 @@ from rollout.cli.context import (
 
 if TYPE_CHECKING:
     from rollout.adapters.planfile import PlanFile
+    from rollout.core.plan import OfflinePlan
     from rollout.core.policy import Policy
+    from rollout.settings import Settings
 
 FileArgument = Annotated[Path, typer.Argument(help="A plan file.", show_default=False)]
 
@@ -80,20 +82,39 @@ def preview(
     output: OutputOption = Output.TEXT,
     config: ConfigOption = None,
 ) -> None:
-    """Show the timetable with dates before anything happens: steps, shares, signals, what the policy says."""
+    """Show the timetable with dates before anything happens: steps, shares, signals; for a maintenance who will notice."""
+    from dataclasses import replace  # noqa: PLC0415 - lazy
+
     from rollout.adapters.planfile import load_planfile  # noqa: PLC0415 - lazy
     from rollout.cli.timetable import start_of, timetable  # noqa: PLC0415 - lazy
+    from rollout.core.plan import OfflinePlan  # noqa: PLC0415 - lazy
 
     with failures():
         settings = settings_of(config)
         read = load_planfile(file)
         _check(read, settings.policy)
         table = timetable(read.plan, start_of(read.plan, at), stable, settings.policy)
+        if isinstance(read.plan, OfflinePlan):
+            table = replace(table, impact=_impact(settings if config is not None else None, read.plan))
         if output is Output.JSON:
             emit(table.as_document())
         else:
             for line in table.lines():
                 typer.echo(line)
+
+
+def _impact(settings: Settings | None, plan: OfflinePlan) -> tuple[str, ...]:
+    """Ask who will notice; where nobody can be asked, say so beside what the plan declares."""
+    from rollout.core.errors import RolloutError  # noqa: PLC0415 - lazy
+    from rollout.core.steps.offline_assess import declared  # noqa: PLC0415 - lazy
+    from rollout.wiring import impact_of  # noqa: PLC0415 - lazy
+
+    if settings is None:
+        return ("ways: nobody was asked; with --config, SkyWalking, gateway and cluster are", *declared(plan))
+    try:
+        return impact_of(settings, plan)
+    except RolloutError as error:
+        return (f"ways: nobody could be asked: {error}", *declared(plan))
 
 
 def submit(

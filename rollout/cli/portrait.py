@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from rollout.cli.chain import Link, chain_of, documents
 from rollout.cli.documents import event_document, rollout_document, time
+from rollout.cli.maintenance import Maintenance, maintenance_of
 from rollout.core.decision import Execution
 from rollout.core.evidence_state import SignalState
 from rollout.core.history import Event
 from rollout.core.plan import CanaryPlan
 from rollout.core.state import Certifying, Promoting, Retiring, Soaking, State, Watching
 from rollout.engine.engine import Codec
+from rollout.engine.restores import with_measured_restore
 from rollout.ports import RolloutRow, Store
 
 STEPS = ("preflight", "starting", "soaking", "certifying", "promoting", "watching", "retiring")
@@ -50,6 +53,8 @@ class Portrait:
     now: datetime
     curves: tuple[Curve, ...]
     events: tuple[Event, ...]
+    maintenance: Maintenance | None = None
+    chain: tuple[Link, ...] = ()
 
     @property
     def size(self) -> int:
@@ -87,6 +92,8 @@ class Portrait:
             "deadline": time(self.state.deadline),
             "holds": [{"kind": h.kind.value, "why": h.why, "since": time(h.since)} for h in self.state.holds],
             "signals": [_curve_document(curve) for curve in self.curves],
+            "maintenance": None if self.maintenance is None else self.maintenance.as_document(),
+            "chain": documents(self.chain),
             "history": [event_document(event) for event in self.events],
         }
 
@@ -107,10 +114,10 @@ def _curve_document(curve: Curve) -> dict[str, Any]:
 
 def portrait_of(store: Store, codec: Codec, row: RolloutRow, now: datetime, *, latest: int = 12) -> Portrait:
     """Read everything from the store. Raises Refused where the row cannot be read by this version."""
-    execution = codec.execution(row)
+    execution = with_measured_restore(store, codec.execution(row), row.created_at)
     state = codec.state(row.state, row.id)
     events = tuple(item.event for item in store.history(row.id, limit=100_000))
-    return portrait_from(row, execution, state, events, now, latest=latest)
+    return replace(portrait_from(row, execution, state, events, now, latest=latest), chain=chain_of(store, row))
 
 
 def portrait_from(
@@ -120,7 +127,7 @@ def portrait_from(
     alphas = {signal.name: signal.alpha for signal in execution.signals}
     curves = tuple(Curve(signal, 1 / alphas.get(signal.name, 0.01), _hours(signal.name, events)) for signal in state.signals)
     told = tuple(event for event in events if event.kind != "hourly-summary")[-latest:]
-    return Portrait(row, execution, state, now, curves, told)
+    return Portrait(row, execution, state, now, curves, told, maintenance_of(execution, state, events))
 
 
 def _hours(signal: str, events: tuple[Event, ...]) -> tuple[Hour, ...]:

@@ -103,6 +103,7 @@ def history(
     database: DatabaseOption = None,
 ) -> None:
     """Read what was decided, when, by whom, why, on which evidence."""
+    from rollout.cli.chain import chain_of, lines  # noqa: PLC0415 - lazy
     from rollout.cli.documents import history_document, notice_document  # noqa: PLC0415 - lazy
     from rollout.cli.pictures import history_lines, notice_lines  # noqa: PLC0415 - lazy
 
@@ -119,4 +120,6 @@ def history(
         if output is Output.JSON:
             emit(history_document(rows))
         else:
+            for line in lines(chain_of(parts.store, row), row):
+                typer.echo(line)
             history_lines(rows, evidence=evidence)

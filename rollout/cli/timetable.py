@@ -9,6 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from rollout.adapters.clock import SystemClock
+from rollout.cli.maintenance import report_lines
 from rollout.core.errors import Problem, Refused
 from rollout.core.plan import CanaryPlan, Plan
 from rollout.core.policy import Policy
@@ -33,6 +34,8 @@ class Timetable:
     zone: str
     entries: tuple[Entry, ...]
     notes: tuple[str, ...]
+    impact: tuple[str, ...] = ()
+    """The report of who will notice, for a maintenance."""
 
     def lines(self) -> Iterator[str]:
         """Word it for the terminal."""
@@ -42,6 +45,9 @@ class Timetable:
             share = f"  ({percent(entry.share)} of the traffic by replica ratio)" if entry.share is not None else ""
             frozen = f"  FROZEN by {entry.frozen}: waits" if entry.frozen else ""
             yield f"  {entry.at.astimezone(zone):%a %Y-%m-%d %H:%M %Z}  {entry.what}{share}{frozen}"
+        if self.impact:
+            yield "who will notice:"
+            yield from report_lines(self.impact)
         yield from self.notes
 
     def as_document(self) -> dict[str, Any]:
@@ -50,7 +56,7 @@ class Timetable:
             {"at": e.at.isoformat().replace("+00:00", "Z"), "what": e.what, "share": e.share, "frozen": e.frozen or None}
             for e in self.entries
         ]
-        return {"plan": self.name, "timezone": self.zone, "steps": steps, "notes": list(self.notes)}
+        return {"plan": self.name, "timezone": self.zone, "steps": steps, "notes": list(self.notes), "impact": list(self.impact)}
 
 
 def start_of(plan: Plan, at: str) -> datetime:

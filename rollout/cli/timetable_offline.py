@@ -8,7 +8,6 @@ from datetime import datetime
 from rollout.cli.timetable import Entry, Timetable
 from rollout.core.plan_offline import OfflinePlan, OnFailure
 from rollout.core.quantities import format_duration
-from rollout.core.steps.offline_assess import declared
 from rollout.core.wording import listed, plural
 
 
@@ -46,7 +45,6 @@ def _images(plan: OfflinePlan) -> str:
 
 def _notes(plan: OfflinePlan) -> Iterator[str]:
     spec = plan.spec
-    yield from declared(plan)
     if spec.impact.acknowledgement:
         yield "nothing is begun before a person has acknowledged the report (`rollout acknowledge`)"
     if not spec.gate.probes.outside:

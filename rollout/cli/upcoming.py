@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from rollout.cli.upcoming_offline import Upcoming, in_maintenance
 from rollout.core.decision import Execution
 from rollout.core.plan import CanaryPlan
 from rollout.core.plan_canary import CanarySpec
 from rollout.core.state import Certifying, Preflight, Promoting, Retiring, Retreating, Soaking, Starting, State, Step, Watching
 from rollout.core.wording import span
-
-
-@dataclass(frozen=True, slots=True)
-class Upcoming:
-    """The next thing; `within` is None where time is not what it waits for."""
-
-    what: str
-    within: timedelta | None = None
-
-    def __str__(self) -> str:
-        if self.within is None:
-            return self.what
-        return f"{self.what} in {span(self.within)}" if self.within > timedelta() else f"{self.what} now"
-
 
 WORDS: dict[type[Step], str] = {
     Preflight: "the first replica of {image}, when the checks pass",
@@ -35,11 +21,11 @@ WORDS: dict[type[Step], str] = {
 """The steps in which it is not time that is waited for."""
 
 
-def upcoming(execution: Execution, state: State) -> Upcoming:
+def upcoming(execution: Execution, state: State, now: datetime) -> Upcoming:
     """Tell the next step; held time makes it later than this says."""
     plan = execution.plan
     if not isinstance(plan, CanaryPlan):
-        return Upcoming("")
+        return in_maintenance(plan, execution.earlier_restore, state, now)
     match state.step:
         case Soaking() as step:
             return _in_soak(plan.spec, step)

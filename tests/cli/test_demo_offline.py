@@ -82,3 +82,36 @@ def test_an_open_gate_during_the_window_fails_the_demo(tmp_path: Path, monkeypat
     answer = Terminal(tmp_path).type("demo", "--scenario", "offline", "--plain")
     assert answer.code == 1
     assert "WRONG" in answer.out
+
+
+def test_show_tells_report_gate_backup_and_tests(played: Played) -> None:
+    terminal, _, _ = played
+    shown = terminal.type("show", "demo-offline-fails", "-o", "json").document["maintenance"]
+    assert shown["gate"]["closed"] is False
+    assert shown["gate"]["proven"] is True
+    assert shown["backup"]["size"] > 0
+    assert [(t["name"], t["passed"], t["round"]) for t in shown["tests"]] == [
+        ("health", True, "new"), ("smoke", False, "new"), ("export", True, "new"),
+        ("health", True, "old"), ("smoke", True, "old"), ("export", True, "old"),
+    ]  # fmt: skip
+    assert any("storefront calls orders, 412 calls a minute" in finding for finding in shown["impact"])
+    drawn = terminal.type("show", "demo-offline-fails").out
+    for words in ("who calls whom", "past the gateway", "as it was found", "FAILED  smoke", "fits until"):
+        assert words in drawn
+
+
+def test_a_hotfix_is_linked_and_history_shows_the_chain(played: Played) -> None:
+    terminal, _, _ = played
+    submitted = terminal.type("submit", terminal.plan("hotfix"), "--follows", "demo-offline", "-o", "json").document
+    first = terminal.type("show", "demo-offline", "-o", "json").document
+    assert (submitted["follows"], submitted["relation"]) == (first["id"], "hotfix")
+    assert [link["id"] for link in first["chain"]] == [first["id"], submitted["id"]]
+    for rollout in ("hotfix", "demo-offline"):
+        told = terminal.type("history", rollout).out
+        assert f"└─ hotfix: {submitted['id']}" in told
+        assert first["id"] in told.splitlines()[0]
+
+
+def test_a_rollout_that_nothing_follows_shows_no_chain(played: Played) -> None:
+    terminal, _, _ = played
+    assert "└─" not in terminal.type("history", "demo-offline-fails").out

@@ -32,7 +32,7 @@ HOUR = timedelta(hours=1)
 
 def words(step: Step) -> str:
     plan = parse_planfile(PLAN.replace("STABLE", "web").replace("NAME", "web").encode(), "web.yaml").plan
-    return str(upcoming(Execution("web-1", plan, ()), State(step, NOW, NOW)))
+    return str(upcoming(Execution("web-1", plan, ()), State(step, NOW, NOW), NOW))
 
 
 def test_the_soak_counts_down_to_the_next_replica_and_then_to_the_promotion() -> None:
