@@ -153,3 +153,26 @@ def restore_stable(execution: Execution, stable: Deployment, snapshot: Snapshot)
         if_fields=tuple(tests) if written else (),
         why=f"step back: {target.stable} returns to {snapshot.old_image}",
     )
+
+
+def restore_unseen(execution: Execution, snapshot: Snapshot) -> PatchDeployment | None:
+    """Put the old image back while the watches are not current; the server refuses it where anything is not what we wrote."""
+    target = execution.target
+    if snapshot.new_image == snapshot.old_image:
+        return None
+    paced = snapshot.new_min_ready_seconds != snapshot.old_min_ready_seconds
+    tests = [FieldTest(FieldName.ROLLOUT_ID, execution.id), FieldTest(FieldName.IMAGE, snapshot.new_image)]
+    if paced:
+        tests.append(FieldTest(FieldName.MIN_READY_SECONDS, snapshot.new_min_ready_seconds))
+    return PatchDeployment(
+        target.cluster,
+        target.namespace,
+        target.stable,
+        target.container,
+        image=snapshot.old_image,
+        min_ready_seconds=snapshot.old_min_ready_seconds if paced else None,
+        paused=False,
+        annotations=((ANNOTATION_STOPPED, execution.id),),
+        if_fields=tuple(tests),
+        why=f"step back: {target.stable} returns to {snapshot.old_image}",
+    )

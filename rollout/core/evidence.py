@@ -17,7 +17,7 @@ from rollout.core.evidence_state import SignalState, Verdict
 from rollout.core.history import Evidence
 from rollout.core.signals import Alarm, Alarms, Answer, Counts, Gauges, NoData, Unreachable
 from rollout.core.signals_compiled import JudgeKind, Signal
-from rollout.core.windows import OLDEST, floor, young
+from rollout.core.windows import OLDEST, ceiling, floor, warm_from, young
 from rollout.core.wording import listed, span
 
 STALE_WINDOWS = 4
@@ -46,7 +46,7 @@ def absorb(
         state = by_name.get(signal.name) or SignalState(signal.name, since=now)
         for answer in sorted(by_signal.get(signal.name, ()), key=lambda a: a.question.window):
             state = _use(setting, signal, state, answer, cohorts, now)
-        absorbed.append(_age(signal, state, now))
+        absorbed.append(_age(signal, _never_answered(setting, signal, state, cohorts, now), now))
     return tuple(absorbed)
 
 
@@ -57,6 +57,9 @@ def _use(setting: Setting, signal: Signal, state: SignalState, answer: Answer, c
     parts = _parts(setting, answer, cohorts)
     if parts.young and not parts.candidate:
         return _use_young(setting, signal, state, answer, parts)
+    if isinstance(answer.reading, Counts | Gauges) and not parts.candidate:
+        # Every pod that was asked about has been replaced meanwhile: the window says nothing of those that serve now.
+        return replace(state, used_until=window.end)
     return _use_warm(setting, signal, state, answer, parts, now)
 
 
@@ -177,6 +180,17 @@ def _age(signal: Signal, state: SignalState, now: datetime) -> SignalState:
         why = f"no answer about the last {span(old)}"
         return replace(state, verdict=Verdict.UNREACHABLE, why=why, blind_since=state.blind_since or state.seen_at)
     return state
+
+
+def _never_answered(setting: Setting, signal: Signal, state: SignalState, cohorts: Cohorts, now: datetime) -> SignalState:
+    """Turn waiting for a first answer that is long overdue into not knowing: a source that hangs from the start is blind too."""
+    ready_from = warm_from(cohorts.candidate, setting.warm_up) if setting.looking else None
+    if ready_from is None or state.seen_at is not None or state.verdict is not Verdict.WARMING:
+        return state
+    due = ceiling(ready_from, signal.window) + signal.window + signal.delay
+    if now - due <= STALE_WINDOWS * signal.window:
+        return state
+    return replace(state, verdict=Verdict.UNREACHABLE, why=f"no answer yet, due for {span(now - due)}", blind_since=due)
 
 
 def restart(states: Iterable[SignalState], now: datetime) -> tuple[SignalState, ...]:

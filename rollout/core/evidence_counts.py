@@ -33,6 +33,7 @@ class Setting:
 
     `warm_up`: how long a pod must have been ready to be compared; until then only the hard guards look at it.
     `rolling`: the stable is being or has been promoted, the baseline vanishes, and the soak's frozen counts stand in for it.
+    `looking`: somebody looked just before as well, so a first answer that is overdue is the source's fault.
     """
 
     rollout: str
@@ -40,6 +41,7 @@ class Setting:
     rolling: bool = False
     rolling_hours: float = 6.0
     warm_up: timedelta = timedelta()
+    looking: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,8 @@ def find(scene: Scene, state: State, planned_hours: float) -> tuple[State, Findi
         state = replace(state, guards=pods.memory)
     rolling = isinstance(state.step, Promoting | Watching)
     warm_up = execution.plan.spec.warm_up if isinstance(execution.plan, CanaryPlan) else timedelta()
-    setting = Setting(execution.id, planned_hours, rolling=rolling, warm_up=warm_up)
+    looking = scene.gap == scene.elapsed
+    setting = Setting(execution.id, planned_hours, rolling=rolling, warm_up=warm_up, looking=looking)
     signals = absorb(setting, execution.signals, state.signals, scene.seen.answers, scene.cohorts, scene.now)
     signals = _not_blind_by_ourselves(scene, signals)
     advice = _advice(execution.signals, state.signals, signals)

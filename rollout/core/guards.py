@@ -93,8 +93,12 @@ def _displaced_pods(cohorts: Cohorts, displaced: Sequence[Trip]) -> list[tuple[P
 
 
 def _failed(pod: Pod, now: datetime) -> bool:
-    """Say whether a pod ended by itself, lately: a pod of a Deployment is restarted, never finished."""
-    return not pod.displaced and pod.phase == "Failed" and now - pod.created_at < DISPLACED_MEMORY
+    """Say whether a pod ended by itself, lately: a pod of a Deployment is restarted, never finished.
+
+    One that is being deleted is no such pod: since 1.27 its kubelet reports `Failed` where a container answers SIGTERM with an
+    exit code, and it is we who take canary pods away.
+    """
+    return not pod.displaced and pod.deleting_since is None and pod.phase == "Failed" and now - pod.created_at < DISPLACED_MEMORY
 
 
 def _remember(before: PodMemory, pod: Pod, container: str, now: datetime) -> PodMemory:

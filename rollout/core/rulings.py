@@ -6,9 +6,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rollout.core.commands import Command, Verb
-from rollout.core.decision import Scene, Tell
+from rollout.core.decision import Scene, Tell, step_name
 from rollout.core.history import Outcome
-from rollout.core.state import Approval, Paused, Promoting, Reason, Retreating, State, Watching
+from rollout.core.state import (
+    Approval,
+    HoldKind,
+    Observing,
+    Paused,
+    Preflight,
+    Promoting,
+    Reason,
+    Retiring,
+    Retreating,
+    Soaking,
+    Starting,
+    State,
+    Watching,
+)
+
+NEVER_ASKS = (Preflight, Starting, Soaking, Promoting, Retiring, Observing)
+"""Steps of a canary that wait for nobody's approval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +62,7 @@ def _one(ruling: Ruling, command: Command) -> Ruling:
         case Verb.RESUME:
             return _with(ruling, replace(state, paused=None), command, f"{command.actor} resumed it{because}")
         case Verb.APPROVE:
-            approval = Approval(command.actor, command.reason, command.at)
-            return _with(ruling, replace(state, approval=approval), command, f"{command.actor} approved{because}")
+            return _approve(ruling, command, because)
         case Verb.ABORT | Verb.SUPERSEDE:
             if isinstance(state.step, Retreating):
                 return _with(ruling, state, command, f"{command.actor} aborted it{because}; it is already stepping back")
@@ -58,6 +74,19 @@ def _one(ruling: Ruling, command: Command) -> Ruling:
         case _:
             return replace(_with(ruling, state, command, f"{command.actor}: {command.verb.value}{because}"),
                            pending=(*ruling.pending, command))  # fmt: skip
+
+
+def _approve(ruling: Ruling, command: Command, because: str) -> Ruling:
+    """Take an approval where a step of the canary asks for one; a word given in advance approves nothing that was not seen."""
+    state = ruling.state
+    asked = {hold.kind for hold in state.holds}
+    nothing_asked = isinstance(state.step, NEVER_ASKS) or (isinstance(state.step, Watching) and HoldKind.OVERDUE not in asked)
+    if nothing_asked:
+        why = f"{command.actor} approved{because}; it is {step_name(state)} and asks nobody: approve again when it does"
+        return _with(ruling, state, command, why)
+    unproven = bool(asked & {HoldKind.EVIDENCE, HoldKind.OVERDUE})
+    approval = Approval(command.actor, command.reason, command.at, unproven)
+    return _with(ruling, replace(state, approval=approval), command, f"{command.actor} approved{because}")
 
 
 def _with(ruling: Ruling, state: State, command: Command, why: str) -> Ruling:

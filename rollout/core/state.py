@@ -191,11 +191,12 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """A person agreed to go on."""
+    """A person agreed to go on. `unproven`: also without the evidence that was missing then, as they were told."""
 
     actor: str
     reason: str
     at: datetime
+    unproven: bool = False
 
 
 @dataclass(frozen=True, slots=True)

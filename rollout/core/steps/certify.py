@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
+from rollout.core.actions import scale_canary
+from rollout.core.cohorts import TargetView
 from rollout.core.decision import Move, Scene, Tell, Wait, enter
 from rollout.core.evidence import evidence_of
 from rollout.core.findings import Findings
 from rollout.core.history import NoticeKind, Outcome
+from rollout.core.holds import stop_the_clock
 from rollout.core.plan_canary import CanaryPlan
+from rollout.core.shares import excess_now
 from rollout.core.signals_compiled import JudgeKind
 from rollout.core.state import Certifying, HoldKind, Promoting, Reason, Snapshot, State
-from rollout.core.steps import retreat
+from rollout.core.steps import hands, retreat
+from rollout.core.steps.hands import shrinking
 from rollout.core.wording import listed, span
 
 
@@ -22,9 +28,16 @@ def decide(scene: Scene, state: State, found: Findings, waits: tuple[Wait, ...])
     assert isinstance(step, Certifying)  # noqa: S101 - chosen by type
     if view is None or view.stable is None:
         return Move(state, "the cluster cannot be seen; the promotion waits")
+    resized = _resize(scene, state, step, view)
+    if resized is not None:
+        return resized
+    if scene.gap != scene.elapsed or stop_the_clock(state):
+        # Time in which nobody looked, or which is held, is not a person's delay.
+        step = replace(step, since=step.since + scene.elapsed)
+        state = replace(state, step=step)
     missing = _uncertified(scene, state)
     holds: list[Wait] = []
-    if missing and state.approval is None:
+    if missing and (state.approval is None or not state.approval.unproven):
         why = f"not enough evidence yet: {missing[0]}"
         late = state.deadline is not None and scene.now >= state.deadline
         action = (
@@ -44,6 +57,20 @@ def decide(scene: Scene, state: State, found: Findings, waits: tuple[Wait, ...])
     if not found.signals.healthy:
         return Move(state, "the promotion waits until every signal is healthy")
     return _promote(scene, state, step)
+
+
+def _resize(scene: Scene, state: State, step: Certifying, view: TargetView) -> Move | None:
+    """Keep the size and the share while a person is waited for: other hands, and a stable that shrinks at night."""
+    plan = scene.execution.plan
+    if view.canary is None or not isinstance(plan, CanaryPlan):
+        return None
+    excess = excess_now(plan, view, step.size) if step.size > 1 else None
+    if excess is None:
+        return hands.answer(scene, state, step, view.canary)
+    smaller = replace(step, size=step.size - 1)
+    item = shrinking(scene, excess, step.size)
+    patch = scale_canary(scene.execution, view.canary, smaller.size)
+    return Move(replace(state, step=smaller), item.why, forward=(patch,), tells=(item,), wake_in=timedelta())
 
 
 def _uncertified(scene: Scene, state: State) -> list[str]:

@@ -13,28 +13,47 @@ from rollout.core.plan import CanaryPlan
 from rollout.core.plan_canary import Mode
 from rollout.core.shares import Refusal, start_share
 from rollout.core.state import Ended, HoldKind, Observing, Starting, State
+from rollout.core.windows import floor
 from rollout.core.wording import percent
 
 RETRY = timedelta(seconds=15)
+FRESH = timedelta(minutes=15)
+"""So long the answer to the checks is believed."""
 
 
 def decide(scene: Scene, state: State, found: Findings, waits: tuple[Wait, ...]) -> Move:
     """Ask for the checks; refuse with all remedies at once, or go on to the start."""
     del found
-    task = Task("preflight", "preflight")
-    result = scene.seen.tasks.get(task.key)
+    result, task = _checks(scene)
     late = state.deadline is not None and scene.now >= state.deadline
     if scene.view is None or result is None or result.state == "unavailable":
         why = _why_not_yet(scene, result)
         if late:
             return _refuse(scene, state, (Line("preflight", "refused", f"the checks could not be answered: {why}"),))
-        return Move(state, why, tasks=(task,), wake_in=RETRY)
+        return Move(state, why, tasks=(task,) if task is not None else (), wake_in=RETRY)
     lines = (*_policy(scene), *result.lines, *_share(scene))
     if any(line.level == "refused" for line in lines):
         return _refuse(scene, state, tuple(line for line in lines if line.level == "refused"))
     if waits:
         return Move(state, f"ready to start, but {waits[0].why}", wake_in=RETRY)
+    if task is not None:
+        return Move(state, "the start was held for long: the checks run again", tasks=(task,), wake_in=RETRY)
     return _start(scene, state, lines)
+
+
+def _checks(scene: Scene) -> tuple[TaskResult | None, Task | None]:
+    """Find the newest answer, and the task that would bring a fresh one, None where the answer is fresh.
+
+    Whoever waited for the end of a freeze or a pause starts on what is true now, not on what was checked days ago.
+    """
+    results = scene.seen.tasks
+    again = Task(f"preflight {floor(scene.now, FRESH):%Y-%m-%dT%H:%M}", "preflight")
+    first = Task("preflight", "preflight")
+    for task in (again, first):
+        result = results.get(task.key)
+        if result is not None and result.state != "unavailable":
+            return result, None if scene.now - result.at < FRESH else again
+    return results.get(first.key), first
 
 
 def _why_not_yet(scene: Scene, result: TaskResult | None) -> str:

@@ -15,7 +15,7 @@ from rollout.core.findings import Findings
 from rollout.core.history import NoticeKind, Outcome
 from rollout.core.plan_canary import CanaryPlan
 from rollout.core.state import HoldKind, Promoting, Reason, State, Watching
-from rollout.core.steps import retreat
+from rollout.core.steps import hands, retreat
 from rollout.core.wording import listed, span
 
 POLL = timedelta(seconds=5)
@@ -42,7 +42,8 @@ def decide(scene: Scene, state: State, found: Findings, waits: tuple[Wait, ...])
     if failed is not None:
         return retreat.begin(scene, state, failed)
     return (
-        _pause(scene, state, step, stable, blocking)
+        (hands.answer(scene, state, step, view.canary) if view.canary is not None else None)
+        or _pause(scene, state, step, stable, blocking)
         or _done(scene, state, step, stable)
         or _progress(scene, state, step, stable, blocking)
     )
@@ -92,7 +93,8 @@ def _pause(scene: Scene, state: State, step: Promoting, stable: Deployment, bloc
 
 
 def _done(scene: Scene, state: State, step: Promoting, stable: Deployment) -> Move | None:
-    old = [pod.name for pod in scene.cohorts.baseline]
+    # One that is Terminating on a dead node is nobody's any more: it gets no request, and its object stays for ever.
+    old = [pod.name for pod in scene.cohorts.baseline if pod.ready or pod.serving or pod.deleting_since is None]
     if not stable.rolled_out or old:
         return None
     plan = scene.execution.plan
@@ -109,6 +111,7 @@ def _done(scene: Scene, state: State, step: Promoting, stable: Deployment) -> Mo
         post_on=stable.name,
     )
     watching = Watching(step.size, step.snapshot, scene.now)
+    state = replace(state, approval=None)  # it was for the promotion; the end of the watch is another question
     return Move(enter(state, watching, scene.now, watch * 4 + timedelta(hours=1)), why, tells=(item,), wake_in=timedelta())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from rollout.core.actions import scale_canary
+from rollout.core.actions import restore_pace, scale_canary
 from rollout.core.decision import Move, Scene, Tell, Wait, enter
 from rollout.core.findings import Findings
 from rollout.core.history import NoticeKind, Outcome
@@ -24,6 +24,9 @@ def decide(scene: Scene, state: State, found: Findings, waits: tuple[Wait, ...])
         return Move(state, "the cluster cannot be seen; retiring the canary waits")
     if state.paused is not None:
         return Move(state, f"retiring the canary waits: {waits[0].why}")
+    pace = restore_pace(scene.execution, view.stable, step.snapshot) if view.stable is not None else None
+    if pace is not None:
+        return Move(state, "putting minReadySeconds back", forward=(pace,), wake_in=POLL)
     if view.canary is not None and view.canary.replicas > 0:
         return Move(
             state, f"scaling {view.canary.name} to 0", forward=(scale_canary(scene.execution, view.canary, 0),), wake_in=POLL

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from rollout.core.actions import restore_stable, stop_canary
+from rollout.core.actions import restore_stable, restore_unseen, stop_canary
 from rollout.core.cohorts import ANNOTATION_STOPPED, Deployment, Pod, TargetView
 from rollout.core.decision import Move, Scene, Tell, enter
 from rollout.core.effects import PatchDeployment
@@ -70,13 +70,20 @@ def decide(scene: Scene, state: State) -> Move:
     step, view = state.step, scene.view
     assert isinstance(step, Retreating)  # noqa: S101 - chosen by type
     if view is None:
-        blind = stop_canary(scene.execution, None, step.reason)
-        return Move(state, "stepping back without seeing the cluster", backward=(blind,) if blind else (), wake_in=POLL)
+        return Move(state, "stepping back without seeing the cluster", backward=_unseen(scene, step), wake_in=POLL)
     patches = _patches(scene, step, view)
     missing = _missing(scene, step, view, patches)
     if missing:
         return _not_yet(scene, state, step, view, patches, missing)
     return _end(scene, state, step, view)
+
+
+def _unseen(scene: Scene, step: Retreating) -> tuple[PatchDeployment, ...]:
+    """Write without seeing: the server itself tests that what is overwritten still is ours."""
+    found = [stop_canary(scene.execution, None, step.reason)]
+    if step.snapshot is not None and not step.leave_stable and scene.seen.leased:
+        found.append(restore_unseen(scene.execution, step.snapshot))
+    return tuple(patch for patch in found if patch is not None)
 
 
 def _patches(scene: Scene, step: Retreating, view: TargetView) -> tuple[PatchDeployment, ...]:

@@ -18,7 +18,7 @@ from rollout.core.holds import credit_is_due
 from rollout.core.plan_canary import CanaryPlan, CanarySpec
 from rollout.core.shares import excess_now, growth_refused
 from rollout.core.state import Certifying, HoldKind, Reason, Soaking, State
-from rollout.core.steps import retreat
+from rollout.core.steps import hands, retreat
 from rollout.core.wording import percent, plural, span
 
 POLL = timedelta(seconds=5)
@@ -34,7 +34,7 @@ def decide(scene: Scene, state: State, found: Findings, waits: tuple[Wait, ...])
     step = _credit(scene, step, waits, well=found.signals.healthy)
     state = replace(state, step=step)
     return (
-        _hands(scene, state, step, view.canary)
+        (hands.answer(scene, state, step, view.canary) if step.confirmed else None)
         or _reach_size(scene, state, step, view.canary, waits)
         or _shrink(scene, state, step, view)
         or _go_on(scene, state, step, view, waits)
@@ -47,31 +47,6 @@ def _credit(scene: Scene, step: Soaking, waits: tuple[Wait, ...], *, well: bool)
     if not (complete and well and credit_is_due(waits)):
         return step
     return replace(step, credited=step.credited + scene.gap, credited_at_size=step.credited_at_size + scene.gap)
-
-
-def _hands(scene: Scene, state: State, step: Soaking, canary: Deployment) -> Move | None:
-    """Answer another hand on the replicas: raised is put back, lowered is respected; both are told."""
-    if not step.confirmed or canary.replicas in {step.size, 0}:
-        return None
-    who = canary.writers.get("replicas", "") or "somebody else"
-    if canary.replicas > step.size:
-        why = f"{canary.name} was raised to {canary.replicas} by {who}; it is put back to {step.size}"
-        item = Tell("foreign-scale", why, notice=NoticeKind.HELD, title=f"{scene.execution.target}: canary raised by hand",
-                    next_action="Use `rollout pause` and talk to whoever it was.", post_on=canary.name, warning=True)  # fmt: skip
-        patch = scale_canary(scene.execution, canary, step.size)
-        return Move(state, why, forward=(patch,), tells=_once(state, item), wake_in=POLL)
-    why = f"{canary.name} was lowered to {canary.replicas} by {who}; the soak goes on at that size"
-    smaller = replace(step, size=canary.replicas, grown_at=scene.now, credited_at_size=timedelta())
-    item = Tell("foreign-scale", why, notice=NoticeKind.HELD, title=f"{scene.execution.target}: canary lowered by hand",
-                facts=(("replicas", str(canary.replicas)),), post_on=canary.name)  # fmt: skip
-    return Move(replace(state, step=smaller), why, tells=(item,), wake_in=POLL)
-
-
-def _once(state: State, item: Tell) -> tuple[Tell, ...]:
-    """Tell a raised canary only when it was not told a moment ago: the look after the patch still sees the old number."""
-    told = dict(state.told).get(item.kind)
-    looked = state.looked_at
-    return () if told is not None and looked is not None and looked - told < timedelta(minutes=1) else (item,)
 
 
 def _reach_size(scene: Scene, state: State, step: Soaking, canary: Deployment, waits: tuple[Wait, ...]) -> Move | None:
@@ -153,10 +128,8 @@ def _shrink(scene: Scene, state: State, step: Soaking, view: TargetView) -> Move
         wait = Wait(HoldKind.SHARE, f"{excess}; one replica is the least there is")
         return _status(scene, state, step, (wait,))
     smaller = replace(step, size=step.size - 1, grown_at=scene.now, credited_at_size=timedelta(), confirmed=False)
-    why = f"{excess}; one canary replica is taken away, {step.size - 1} left"
-    item = Tell("replica-removed", why, notice=NoticeKind.HELD, title=f"{scene.execution.target}: canary shrinks with the stable",
-                facts=(("replicas", str(step.size - 1)),), post_on=view.target.canary)  # fmt: skip
-    return Move(replace(state, step=smaller), why, tells=(item,), wake_in=timedelta())
+    item = hands.shrinking(scene, excess, step.size)
+    return Move(replace(state, step=smaller), item.why, tells=(item,), wake_in=timedelta())
 
 
 def _go_on(scene: Scene, state: State, step: Soaking, view: TargetView, waits: tuple[Wait, ...]) -> Move:

@@ -11,6 +11,7 @@ from rollout.core.findings import Findings
 from rollout.core.holds import credit_is_due
 from rollout.core.plan_canary import CanaryPlan
 from rollout.core.state import HoldKind, Retiring, State, Watching
+from rollout.core.steps import hands
 from rollout.core.steps.promote import POLL
 from rollout.core.steps.retire import DEADLINE
 from rollout.core.wording import span
@@ -23,6 +24,9 @@ def decide(scene: Scene, state: State, found: Findings, waits: tuple[Wait, ...])
     assert isinstance(step, Watching)  # noqa: S101 - chosen by type
     if view is None or view.stable is None:
         return Move(state, "the cluster cannot be seen; nothing is credited")
+    resized = hands.answer(scene, state, step, view.canary) if view.canary is not None else None
+    if resized is not None:
+        return resized
     patch = restore_pace(scene.execution, view.stable, step.snapshot)
     if patch is not None and not waits:
         return Move(state, "putting minReadySeconds back", forward=(patch,), wake_in=POLL)
