@@ -21,6 +21,7 @@ from rollout.core.gate_view import RouteReach
 from rollout.core.history import Event, Evidence, Notice, NoticeKind, Outcome
 from rollout.core.signals import Answer, Question, Unreachable
 from rollout.core.target import Target
+from rollout.ports_standing import Roster
 
 __all__ = ["Answer", "Command", "Conflict", "Event", "Evidence", "Notice", "Outcome", "Problem", "Question", "Refused",
            "Rejected", "RolloutError", "Unavailable", "Unreachable", "Verb"]  # fmt: skip
@@ -241,7 +242,7 @@ class Submission:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-class Store(Protocol):
+class Store(Roster, Protocol):
     """The database: plans, rollouts, history, evidence, outbox, commands, daemons and leases.
 
     Every method raises Unavailable when the database is away, locked beyond its timeout, full or read-only.

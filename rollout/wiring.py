@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import TracebackType
@@ -100,6 +100,8 @@ class Parts:
     sources: dict[str, SignalSource] = field(default_factory=dict)
     notifiers: dict[str, Notifier] = field(default_factory=dict)
     offline: OfflineParts = field(default_factory=OfflineParts)
+    unopened: dict[str, Refused] | None = None
+    """For `doctor`: what could not be opened, and why, instead of refusing at the first; None where everything must open."""
     _open: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Self:
@@ -113,8 +115,13 @@ class Parts:
         self._open.close()
 
 
-def open_parts(settings: Settings, *, clock: Clock | None = None, database: str | None = None, outside: bool = True) -> Parts:
-    """Open the store, and with `outside` the clusters, backends and channels. Raises Refused or Unavailable with remedies."""
+def open_parts(
+    settings: Settings, *, clock: Clock | None = None, database: str | None = None, outside: bool = True, lenient: bool = False
+) -> Parts:
+    """Open the store, and with `outside` the clusters, backends and channels. Raises Refused or Unavailable with remedies.
+
+    `lenient`: what is outside and cannot be opened is left out and listed in `Parts.unopened`.
+    """
     clock = clock or SystemClock()
     stack = ExitStack()
     with stack:
@@ -131,7 +138,7 @@ def open_parts(settings: Settings, *, clock: Clock | None = None, database: str 
             known_channels=frozenset(entry.name for entry in settings.channels),
             known_gateways=frozenset(entry.name for entry in settings.gateways),
         )
-        parts = Parts(settings, clock, store, codec, desk)
+        parts = Parts(settings, clock, store, codec, desk, unopened={} if lenient else None)
         if outside:
             _open_outside(parts, stack)
         parts._open = stack.pop_all()  # noqa: SLF001 - made here, and handed over to it
@@ -141,18 +148,32 @@ def open_parts(settings: Settings, *, clock: Clock | None = None, database: str 
 def _open_outside(parts: Parts, stack: ExitStack) -> None:
     settings, clock = parts.settings, parts.clock
     for one in settings.clusters:
-        cluster = KubernetesCluster(one.build(ClusterSettings), clock)
-        parts.clusters[one.name] = cluster
-        stack.callback(cluster.close)
-    parts.offline = open_offline(settings, clock, stack)
+        with _opening(parts, f"cluster {one.name}"):
+            cluster = KubernetesCluster(one.build(ClusterSettings), clock)
+            parts.clusters[one.name] = cluster
+            stack.callback(cluster.close)
+    with _opening(parts, "gateways"):
+        parts.offline = open_offline(settings, clock, stack)
     for entry in settings.backends:
-        source = _maker(SOURCES, entry, "backend")(entry, clock)
-        parts.sources[entry.name] = source
-        stack.callback(source.close)
+        with _opening(parts, f"backend {entry.name}"):
+            source = _maker(SOURCES, entry, "backend")(entry, clock)
+            parts.sources[entry.name] = source
+            stack.callback(source.close)
     for channel in settings.channels:
-        notifier = _maker(NOTIFIERS, channel, "channel")(channel, clock)
-        parts.notifiers[channel.name] = notifier
-        stack.callback(notifier.close)
+        with _opening(parts, f"channel {channel.name}"):
+            notifier = _maker(NOTIFIERS, channel, "channel")(channel, clock)
+            parts.notifiers[channel.name] = notifier
+            stack.callback(notifier.close)
+
+
+@contextmanager
+def _opening(parts: Parts, what: str) -> Iterator[None]:
+    try:
+        yield
+    except Refused as error:
+        if parts.unopened is None:
+            raise
+        parts.unopened[what] = error
 
 
 def _maker(table: Mapping[str, tuple[type[BaseModel], M]], entry: Entry, what: str) -> M:

@@ -14,6 +14,7 @@ import typer
 from rollout.adapters.clock import SystemClock
 from rollout.adapters.kubernetes import ClusterSettings
 from rollout.adapters.kubernetes_break_glass import SteppedBack, step_back_now
+from rollout.core.commands import Verb
 from rollout.core.errors import Problem, Refused, RolloutError
 from rollout.core.state import Promoting, Retiring, Retreating, Snapshot, State, Watching
 from rollout.core.target import Target
@@ -30,13 +31,28 @@ class _Known:
     snapshot: Snapshot | None
 
 
-def step_back(name: str, settings: Settings, database: str | None) -> SteppedBack:
-    """Step a target back now. Raises Refused when nothing tells which target is meant."""
-    known = _from_database(name, settings, database) or _from_name(name)
+def step_back(name: str, settings: Settings, database: str | None, actor: str, reason: str) -> SteppedBack:
+    """Step a target back now, then write down who did it. Raises Refused when nothing tells which target is meant."""
+    known = _from_database(name, settings, database) or _from_name(name, settings)
     entry = next((cluster for cluster in settings.clusters if cluster.name == known.target.cluster), None)
     if entry is None:
         raise Refused(f"no cluster {known.target.cluster!r} is configured", (Problem("unknown cluster", remedy="--config FILE"),))
-    return step_back_now(entry.build(ClusterSettings), SystemClock(), known.target, known.rollout, known.snapshot)
+    done = step_back_now(entry.build(ClusterSettings), SystemClock(), known.target, known.rollout, known.snapshot)
+    if known.rollout is not None:
+        _record(known.rollout, settings, database, actor, reason)
+    return done
+
+
+def _record(rollout: str, settings: Settings, database: str | None, actor: str, reason: str) -> None:
+    """Leave an abort for the next daemon: history then says who broke the glass, and why."""
+    why = f"stepped back by hand, past the daemon{f': {reason}' if reason else ''}"
+    try:
+        with open_parts(settings, database=database, outside=False) as parts:
+            parts.desk.command(rollout, Verb.ABORT, actor, why)
+    except Refused:
+        return  # it had ended: there is no daemon to tell
+    except RolloutError as error:
+        typer.echo(f"not written down in the database: {error}", err=True)
 
 
 def _from_database(name: str, settings: Settings, database: str | None) -> _Known | None:
@@ -60,10 +76,10 @@ def _snapshot(state: State) -> Snapshot | None:
             return None
 
 
-def _from_name(name: str) -> _Known:
+def _from_name(name: str, settings: Settings) -> _Known:
     parts = name.split("/")
     if len(parts) == 2:  # noqa: PLR2004 - namespace and Deployment
-        parts = ["default", *parts]
+        parts = [settings.clusters[0].name if len(settings.clusters) == 1 else "default", *parts]
     if len(parts) != 3 or not all(parts):  # noqa: PLR2004 - cluster, namespace and Deployment
         raise Refused(
             f"{name!r} tells no target",

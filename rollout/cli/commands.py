@@ -62,12 +62,14 @@ def _record(
 ) -> None:
     from pathlib import Path  # noqa: PLC0415 - lazy
 
+    from rollout.cli.standing import recorded  # noqa: PLC0415 - lazy
     from rollout.core.commands import Verb  # noqa: PLC0415 - lazy
 
     path = config if isinstance(config, Path) else None
     with opened(path, database) as parts:
         row = parts.desk.command(rollout, Verb(verb), actor_or_login(actor), reason, arguments)
-        typer.echo(f"{row.id}: {verb} recorded; its daemon acts on it within a second (`rollout show {row.id}`)")
+        for line in recorded(parts.store, row, verb):
+            typer.echo(line)
 
 
 def extend(
@@ -97,19 +99,19 @@ def abort(
 ) -> None:
     """Step back now: canary to 0, the stable to its old image if promotion had begun."""
     if break_glass:
-        _break_glass(rollout, config, database)
+        _break_glass(rollout, reason, actor, config, database)
     else:
         _record(rollout, "abort", reason, actor, config, database)
 
 
-def _break_glass(rollout: str, config: object, database: str | None) -> None:
+def _break_glass(rollout: str, reason: str, actor: str, config: object, database: str | None) -> None:
     from pathlib import Path  # noqa: PLC0415 - lazy
 
     from rollout.cli.break_glass import step_back  # noqa: PLC0415 - lazy
 
     path = config if isinstance(config, Path) else None
     with failures():
-        done = step_back(rollout, settings_of(path), database)
+        done = step_back(rollout, settings_of(path), database, actor_or_login(actor), reason)
         for line in done.done:
             typer.echo(f"done: {line}")
         for line in done.left:
@@ -125,6 +127,9 @@ def retry(
     database: DatabaseOption = None,
 ) -> None:
     """Start again from step 1: a new rollout of the same plan, linked to the one that ended."""
+    from rollout.cli.standing import submitted  # noqa: PLC0415 - lazy
+
     with opened(config, database) as parts:
         submission = parts.desk.retry(rollout, actor_or_login(actor))
-        typer.echo(f"{submission.rollout.id} started, a retry of {submission.rollout.follows}")
+        for line in submitted(parts.store, submission.rollout):
+            typer.echo(line)

@@ -88,8 +88,10 @@ def prepared_database(settings: Settings, database: str | None, *, upgrade: bool
 
 
 @contextmanager
-def opened(config: Path | None, database: str | None, *, outside: bool = False) -> Iterator[Parts]:
+def opened(config: Path | None, database: str | None, *, outside: bool = False, lenient: bool = False) -> Iterator[Parts]:
     """Open the store (and with `outside` clusters, backends and channels) for one command; failures become exit codes.
+
+    `lenient`: what is outside and cannot be opened is no failure, but listed in `Parts.unopened`.
 
     Without a configuration nobody here knows which clusters, backends and channels there are: the daemon's preflight does.
     """
@@ -102,7 +104,7 @@ def opened(config: Path | None, database: str | None, *, outside: bool = False) 
         logs.configure("error", "console")
         settings = settings_of(config)
         url = prepared_database(settings, database, upgrade=True)
-        with open_parts(settings, database=url, outside=outside) as parts:
+        with open_parts(settings, database=url, outside=outside, lenient=lenient) as parts:
             if config is None:
                 desk = replace(parts.desk, known_clusters=None, known_backends=None)
                 parts.desk = replace(desk, known_channels=None, known_gateways=None)

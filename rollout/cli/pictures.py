@@ -64,6 +64,7 @@ def picture(portrait: Portrait) -> RenderableType:
     if portrait.state.paused is not None:
         parts.append(Text(f"paused by {portrait.state.paused.actor}: {portrait.state.paused.reason}", style="yellow"))
     parts.extend(Text(f"held ({hold.kind.value}): {hold.why}", style="yellow") for hold in portrait.state.holds)
+    parts.extend(Text(f"! {remark}", style="bold red") for remark in portrait.remarks)
     if portrait.maintenance is not None:
         parts += [Text(), _maintenance(portrait.maintenance)]
     if portrait.curves:

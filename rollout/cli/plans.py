@@ -130,6 +130,7 @@ def submit(
     """Hand a plan to the daemon. The same file twice starts nothing new."""
     from rollout.adapters.planfile import load_planfile  # noqa: PLC0415 - lazy
     from rollout.cli.documents import rollout_document  # noqa: PLC0415 - lazy
+    from rollout.cli.standing import submitted  # noqa: PLC0415 - lazy
     from rollout.core.errors import Refused  # noqa: PLC0415 - lazy
 
     with opened(config, database) as parts:
@@ -146,8 +147,8 @@ def submit(
         if output is Output.JSON:
             emit({"created": submission.created, **rollout_document(row)})
         elif submission.created:
-            typer.echo(f"{row.id} started: {row.target} to {row.image}")
-            typer.echo(f"  rollout watch {row.id}")
+            for line in submitted(parts.store, row):
+                typer.echo(line)
         else:
             typer.echo(
                 f"nothing new: this very plan is rollout {row.id} ({row.outcome.value}); `rollout retry {row.id}` starts again"

@@ -9,6 +9,7 @@ from typing import Any
 from rollout.cli.chain import Link, chain_of, documents
 from rollout.cli.documents import event_document, rollout_document, time
 from rollout.cli.maintenance import Maintenance, maintenance_of
+from rollout.cli.standing import remarks
 from rollout.core.decision import Execution
 from rollout.core.evidence_state import SignalState
 from rollout.core.history import Event
@@ -55,6 +56,8 @@ class Portrait:
     events: tuple[Event, ...]
     maintenance: Maintenance | None = None
     chain: tuple[Link, ...] = ()
+    remarks: tuple[str, ...] = ()
+    """What is wrong around it: no daemon runs, notices never arrived."""
 
     @property
     def size(self) -> int:
@@ -90,6 +93,7 @@ class Portrait:
             "creditedSeconds": round(done.total_seconds()),
             "neededSeconds": round(needed.total_seconds()),
             "deadline": time(self.state.deadline),
+            "remarks": list(self.remarks),
             "holds": [{"kind": h.kind.value, "why": h.why, "since": time(h.since)} for h in self.state.holds],
             "signals": [_curve_document(curve) for curve in self.curves],
             "maintenance": None if self.maintenance is None else self.maintenance.as_document(),
@@ -117,7 +121,8 @@ def portrait_of(store: Store, codec: Codec, row: RolloutRow, now: datetime, *, l
     execution = with_measured_restore(store, codec.execution(row), row.created_at)
     state = codec.state(row.state, row.id)
     events = tuple(item.event for item in store.history(row.id, limit=100_000))
-    return replace(portrait_from(row, execution, state, events, now, latest=latest), chain=chain_of(store, row))
+    portrait = portrait_from(row, execution, state, events, now, latest=latest)
+    return replace(portrait, chain=chain_of(store, row), remarks=tuple(remarks(store.standing(), row)))
 
 
 def portrait_from(

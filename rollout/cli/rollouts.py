@@ -42,6 +42,7 @@ def list_(
     """List rollouts, newest first."""
     from rollout.cli.documents import rollout_document  # noqa: PLC0415 - lazy
     from rollout.cli.pictures import listing  # noqa: PLC0415 - lazy
+    from rollout.cli.standing import remarks  # noqa: PLC0415 - lazy
     from rollout.core.history import Outcome  # noqa: PLC0415 - lazy
     from rollout.ports import RolloutFilter  # noqa: PLC0415 - lazy
 
@@ -52,6 +53,8 @@ def list_(
             emit([rollout_document(row) for row in rows])
             return
         listing(rows, parts.clock.now())
+        for remark in remarks(parts.store.standing(), *rows):
+            typer.echo(f"! {remark}")
         if not rows:
             typer.echo(
                 "no active rollout; `rollout list --all` also shows those that have ended" if not everything else "no rollout yet"

@@ -8,7 +8,9 @@ from typing import Protocol, runtime_checkable
 
 from rollout.core.history import Notice, NoticeKind
 from rollout.core.observation import Line
+from rollout.core.wording import plural
 from rollout.ports import Check, Message, RolloutError, Store
+from rollout.ports_standing import Standing
 
 LOOK = timedelta(seconds=10)
 
@@ -30,6 +32,7 @@ def check_up(store: Store, others: Mapping[str, object]) -> Iterator[Line]:
         yield Line("database", "refused", str(error), "see the database's own log")
     else:
         yield Line("database", "ok", "reads and writes")
+        yield from _standing(store.standing())
     for name, other in others.items():
         try:
             checks = other.check() if isinstance(other, Checkable) else ()
@@ -37,7 +40,26 @@ def check_up(store: Store, others: Mapping[str, object]) -> Iterator[Line]:
             yield Line(name, "refused", str(error), "is its address right, and does it run?")
             continue
         for check in checks:
-            yield Line(f"{name}: {check.name}", check.level, check.message, check.remedy)
+            yield Line(_label(name, check.name), check.level, check.message.removeprefix(f"{name}: "), check.remedy)
+
+
+def _label(name: str, check: str) -> str:
+    """Name a check once: `backend prometheus` and `prometheus clock` are `backend prometheus: clock`."""
+    rest = check.removeprefix(name).removeprefix(name.split(" ", 1)[-1]).strip(" :")
+    return f"{name}: {rest}" if rest else name
+
+
+def _standing(standing: Standing) -> Iterator[Line]:
+    """Say whether a daemon runs on this database, and whether notices were given up."""
+    if standing.daemons:
+        yield Line("daemon", "ok", f"{plural(len(standing.daemons), 'daemon')} on this database: {', '.join(standing.daemons)}")
+    else:
+        yield Line("daemon", "warning", "no daemon runs on this database: what is submitted waits", "start one: `rollout serve`")
+    dead = sum(standing.dead.values())
+    if dead:
+        where = ", ".join(sorted(standing.dead)[:5])
+        remedy = "`rollout notify test` tries the channels; `rollout history --notices ROLLOUT` says what was lost"
+        yield Line("notices", "warning", f"{plural(dead, 'notice')} never arrived, of {where}", remedy)
 
 
 def test_message(now: datetime) -> Message:

@@ -22,6 +22,7 @@ from rollout.ports import (
     Submission,
     Transition,
 )
+from rollout.ports_standing import Standing
 from rollout.store.memory_outbox import Outbox
 from rollout.store.rows import PREFIX_LENGTH, ambiguous, busy, resting, unknown
 
@@ -138,6 +139,11 @@ class MemoryStore:
             if not self._alive(daemon):
                 return frozenset()
             return frozenset(r.id for r in self._active() if rows.owners.get(r.id) == daemon)
+
+    def standing(self) -> Standing:
+        """Tell which daemons live, and whose notices were given up."""
+        with self._open() as rows:
+            return Standing(tuple(sorted(name for name in rows.leases if self._alive(name))), self._outbox.dead_letters())
 
     def commit(self, daemon: str, transitions: Sequence[Transition]) -> frozenset[str]:
         """Commit each transition whose version, owner and unexpired lease still hold."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -71,6 +71,10 @@ class Outbox:
         entry = self._entries.get(notice)
         if entry is not None and entry.state == OWED:
             entry.attempts, entry.next_attempt_at, entry.error = entry.attempts + 1, next_attempt_at, error[:ERROR_LENGTH]
+
+    def dead_letters(self) -> dict[str, int]:
+        """Count the notices that were given up, by rollout."""
+        return dict(Counter(entry.rollout for entry in self._entries.values() if entry.state == DEAD))
 
     def standing(self, rollout: str) -> Sequence[Mapping[str, Any]]:
         """Tell of every notice of a rollout where it stands; keys as sql_outbox.SHOWN."""

@@ -17,6 +17,7 @@ from rollout.core.commands import Command, Verb
 from rollout.core.errors import RolloutError, Unavailable
 from rollout.core.history import Event
 from rollout.ports import Clock, HistoryRow, OwedNotice, PlanRow, RolloutFilter, RolloutRow, Submission, Transition
+from rollout.ports_standing import Standing
 from rollout.store import (
     sql_commands,
     sql_commit,
@@ -125,6 +126,10 @@ class SqlStore:
     def owned(self, daemon: str) -> frozenset[str]:
         """Tell what this daemon owns."""
         return self._database.read(lambda c: sql_lease.owned(c, daemon, self._database.now(c)))
+
+    def standing(self) -> Standing:
+        """Tell which daemons live, and whose notices were given up."""
+        return self._database.read(lambda c: Standing(sql_lease.living(c, self._database.now(c)), sql_outbox.dead_letters(c)))
 
     def commit(self, daemon: str, transitions: Sequence[Transition]) -> frozenset[str]:
         """Commit what still holds, in batches; one that the database cannot hold is logged and left out, alone."""

@@ -97,6 +97,11 @@ def owned(connection: Connection, daemon: str, now: datetime) -> frozenset[str]:
     return frozenset(connection.scalars(sa.select(t.rollout.c.id).where(_ACTIVE, t.rollout.c.owner == daemon)))
 
 
+def living(connection: Connection, now: datetime) -> tuple[str, ...]:
+    """Name the daemons whose lease holds."""
+    return tuple(connection.scalars(sa.select(t.daemon.c.id).where(t.daemon.c.lease_until > now).order_by(t.daemon.c.id)))
+
+
 def alive(connection: Connection, daemon: str, now: datetime) -> bool:
     """Say whether this daemon's lease holds."""
     until = connection.scalar(sa.select(t.daemon.c.lease_until).where(t.daemon.c.id == daemon))

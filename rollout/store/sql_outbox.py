@@ -91,6 +91,13 @@ def take(connection: Connection, now: datetime, clock: datetime, who: str, limit
     return [owed for _, owed in taken]
 
 
+def dead_letters(connection: Connection) -> dict[str, int]:
+    """Count the notices that were given up, by rollout."""
+    n = t.notice.c
+    counted = sa.select(n.rollout, sa.func.count().label("times")).where(n.state == DEAD).group_by(n.rollout)
+    return {row.rollout: row.times for row in connection.execute(counted)}
+
+
 def settle(connection: Connection, notice: int, at: datetime, *, dead: bool, error: str) -> None:
     """Mark as delivered, or as given up; what is settled stays settled."""
     n = t.notice.c

@@ -101,3 +101,15 @@ def test_a_daemon_that_died_is_replaced_by_one_of_the_same_name_without_waiting_
     while not everything_ended(again.store):
         again.turn()
     assert again.refused == 0
+
+
+def test_who_types_commands_sees_which_daemons_live(bench: Bench) -> None:
+    store = bench.open()
+    assert store.standing().daemons == ()
+    store.renew("d2", lease=LEASE)
+    store.renew("d1", lease=LEASE)
+    assert store.standing().daemons == ("d1", "d2")
+    store.release("d2")
+    assert store.standing().daemons == ("d1",)
+    bench.advance(LEASE * 2)
+    assert store.standing().daemons == ()

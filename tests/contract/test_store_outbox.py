@@ -117,3 +117,12 @@ def test_a_notice_that_one_process_delivers_is_not_given_to_another_meanwhile(be
         assert due(other) == []
     bench.advance(timedelta(seconds=16))
     assert due(other) == [("ops", "first")], "who died with it in hand loses nothing"
+
+
+def test_what_was_given_up_is_counted_by_rollout(bench: Bench) -> None:
+    store = bench.open()
+    id_ = owing(store, "first", "second")
+    assert store.standing().dead == {}
+    (first,) = store.owed(LATER, limit=99)
+    store.dead(first.id, LATER, "404: no such hook")
+    assert store.standing().dead == {id_: 1}
