@@ -20,6 +20,7 @@ from rollout.adapters.kubernetes_found import (
 )
 from rollout.adapters.kubernetes_slim import Document
 from rollout.core.images import parse_image
+from rollout.core.wording import plural
 from rollout.ports import Check
 
 EXAMPLE = "config/kubernetes/example shows the shape"
@@ -35,7 +36,7 @@ def deployments(found: Found) -> Iterator[Check]:
             continue  # the offline procedure has no canary
         where = f"Deployment {found.target.namespace}/{name}"
         if document is not None:
-            yield ok(key, f"{where} exists, with {dig(document, 'spec', 'replicas')} replica(s)")
+            yield ok(key, f"{where} exists, with {plural(int(dig(document, 'spec', 'replicas') or 0), 'replica')}")
         elif "deployments" in found.denied:
             yield refused(key, f"{where} could not be read: {found.denied['deployments']}", "see the check `permissions`")
         else:
@@ -63,7 +64,7 @@ def canary_at_rest(found: Found) -> Iterator[Check]:
         yield ok("canary at rest", f"{name} is at 0 replicas")
         return
     remedy = f"find out who runs it, then kubectl -n {found.target.namespace} scale deployment {name} --replicas=0"
-    yield refused("canary at rest", f"{name} has {replicas} replica(s) already, a canary starts from 0", remedy)
+    yield refused("canary at rest", f"{name} has {plural(int(replicas or 0), 'replica')} already, a canary starts from 0", remedy)
 
 
 def service(found: Found) -> Iterator[Check]:

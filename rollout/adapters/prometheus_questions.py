@@ -210,9 +210,11 @@ def shown(asked: Asked, readings: Readings) -> str:
     lines = []
     for role, text in (("events", asked.events), ("requests", asked.requests), ("gauge", asked.gauge)):
         if text:
-            both = f"{window.start:%H:%M:%SZ} and " if text in asked.counters() else ""
+            start = f"{window.start:%Y-%m-%d %H:%M:%SZ} and " if text in asked.counters() else ""
+            day = "" if start and window.start.date() == window.end.date() else f"{window.end:%Y-%m-%d} "
+            end = f"{day}{window.end:%H:%M:%SZ}"
             query = with_pods(text, list(asked.pods), asked.by)
-            lines.append(f"{role} @ {both}{window.end:%Y-%m-%d %H:%M:%SZ}: {query}")
+            lines.append(f"{role} @ {start}{end}: {query}")
     for value, name in asked.pods.items():
         for text in dict.fromkeys(t for t in (asked.events, asked.requests) if t):
             lines += [f"# {name}: {note}" for note in _growth(asked, readings, text, value).notes]

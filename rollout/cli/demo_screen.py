@@ -20,7 +20,7 @@ from rollout.cli.upcoming import upcoming
 from rollout.core.cohorts import TargetView, cohorts
 from rollout.core.decision import step_name
 from rollout.core.history import Event
-from rollout.core.wording import percent, span
+from rollout.core.wording import percent, plural, span
 from rollout.engine.active import Active
 from rollout.ports import RolloutRow
 
@@ -101,7 +101,7 @@ class Story:
             words.append(", ".join(f"{d.name} {d.ready}/{d.replicas}" for d in both))
             if view.canary is not None:
                 words.append(f"share {percent(cohorts(view, execution.image).share)}")
-        words.append(f"{len(stage.sandbox.webhooks.accepted)} notices")
+        words.append(plural(len(stage.sandbox.webhooks.accepted), "notice"))
         return " · ".join(words)
 
     def next_line(self) -> str:

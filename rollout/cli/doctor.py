@@ -185,7 +185,7 @@ def _words(trial: SignalTrial) -> str:
     lines = [f"{trial.signal} ({trial.backend})"]
     if trial.window is not None:
         lines.append(f"  window   {trial.window.start:%H:%M:%S} to {trial.window.end:%H:%M:%S} UTC, {trial.pods} stable pods")
-        lines.append(f"  query    {trial.query}")
+        lines.append(f"  query    {trial.query.replace(chr(10), chr(10) + ' ' * 11)}")
     lines += [f"  answer   {answer}" for answer in trial.answers]
     if trial.windows:
         words = "1 window" if trial.windows == 1 else f"{trial.windows} windows"

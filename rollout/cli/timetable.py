@@ -13,7 +13,7 @@ from rollout.cli.maintenance import report_lines
 from rollout.core.errors import Problem, Refused
 from rollout.core.plan import CanaryPlan, Plan
 from rollout.core.policy import Policy
-from rollout.core.wording import percent, span
+from rollout.core.wording import percent, plural, span
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def _canary(plan: CanaryPlan, start: datetime, stable: int) -> Iterator[tuple[da
     spec = plan.spec
     target = plan.target
     size, at = spec.replicas.initial, start
-    yield at, f"preflight, then {target.canary} gets {plan.image} with {size} replica(s)", size / (size + stable)
+    yield at, f"preflight, then {target.canary} gets {plan.image} with {plural(size, 'replica')}", size / (size + stable)
     while size < spec.replicas.max:
         grown = min(size + spec.replicas.step, spec.replicas.max)
         if grown / (grown + stable) > spec.max_share:

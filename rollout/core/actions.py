@@ -7,6 +7,7 @@ from rollout.core.decision import Execution
 from rollout.core.effects import FieldName, FieldTest, PatchDeployment
 from rollout.core.state import Reason, Snapshot
 from rollout.core.tombstone import inscribe
+from rollout.core.wording import plural
 
 
 def start_canary(execution: Execution, canary: Deployment, replicas: int) -> PatchDeployment:
@@ -21,7 +22,7 @@ def start_canary(execution: Execution, canary: Deployment, replicas: int) -> Pat
         replicas=replicas,
         annotations=((ANNOTATION_ID, execution.id), (ANNOTATION_STOPPED, None), (ANNOTATION_STOPPED_WHY, None)),
         if_version=canary.resource_version,
-        why=f"start the canary with {execution.image}, {replicas} replica(s)",
+        why=f"start the canary with {execution.image}, {plural(replicas, 'replica')}",
     )
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from rollout.core import judge_counts, judge_rules
 from rollout.core.evidence_state import Verdict
 from rollout.core.judge_counts import SUSPECT_LINE, CountParameters, CountState, CountWindow
-from rollout.core.wording import number, percent
+from rollout.core.wording import counted, number, percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def _seen(parameters: CountParameters, window: CountWindow, after: CountState) -
     """Word the window and the run so far: `3 of 41 requests failed (7.3 %), 1.2 % so far, baseline 0.2 %`."""
     if not parameters.measured:
         return (
-            f"candidate {number(window.candidate_events)} events in {number(window.candidate_requests)} pod-minutes,"
+            f"candidate {counted(window.candidate_events, 'event')} in {counted(window.candidate_requests, 'pod-minute')},"
             f" {number(after.candidate_rate)} a pod-minute so far, baseline {number(after.baseline_rate)}"
         )
     share = window.candidate_events / window.candidate_requests if window.candidate_requests > 0 else 0.0

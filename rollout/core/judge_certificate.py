@@ -32,7 +32,7 @@ from functools import lru_cache
 
 from rollout.core.judge_counts import CountParameters, CountState
 from rollout.core.judge_mixture import E_CEILING, LOG_CEILING, log_sum
-from rollout.core.wording import number, percent
+from rollout.core.wording import counted, number, percent
 
 ABSOLUTE_PARTS = (0.0, 0.1, 0.25, 0.5)
 """The alternatives of the absolute bound, as parts of the limit."""
@@ -104,7 +104,7 @@ def requests_without_events(limit: float, alpha: float = 0.05) -> int:
 def _seen(parameters: CountParameters, state: CountState) -> str:
     """Word what both cohorts showed."""
     unit = "requests" if parameters.measured else "pod-minutes"
-    mine = f"{number(state.candidate_events)} events in {number(state.candidate_requests)} candidate {unit}"
+    mine = f"{counted(state.candidate_events, 'event')} in {number(state.candidate_requests)} candidate {unit}"
     theirs = f"{number(state.baseline_events)} in {number(state.baseline_requests)} of the baseline"
     return f"{mine}, {theirs}"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from rollout.core.cohorts import Cohorts, Deployment, TargetView
 from rollout.core.plan_canary import CanaryPlan
-from rollout.core.wording import percent
+from rollout.core.wording import percent, plural
 
 SLACK = 1e-9
 
@@ -38,8 +38,8 @@ def start_share(plan: CanaryPlan, stable: Deployment) -> float | Refusal:
         return share
     need = math.floor(initial * (1 - DOCUMENTED_SHARE) / DOCUMENTED_SHARE) + 1
     return Refusal(
-        f"{initial} canary replica(s) beside {pods} ready of {stable.replicas} stable ones are {initial}/{initial + pods} = "
-        f"{percent(share)} of the traffic, not under initialShare ({percent(allowed)})",
+        f"{plural(initial, 'canary replica')} beside {pods} ready of {stable.replicas} stable ones are "
+        f"{initial}/{initial + pods} = {percent(share)} of the traffic, not under initialShare ({percent(allowed)})",
         f"scale {stable.name} to {need} or more replicas, or say on purpose `initialShare: {math.ceil(share * 100)}%` in the plan",
     )
 

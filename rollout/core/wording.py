@@ -28,8 +28,10 @@ def percent(share: float) -> str:
 
 
 def number(value: float) -> str:
-    """Word a figure: whole numbers without a point, others with up to three digits."""
-    return str(int(value)) if value == int(value) and abs(value) < 1e15 else f"{value:.3g}"  # noqa: PLR2004 - float's whole range
+    """Word a figure: whole numbers without a point, others with three digits: `0.41`, `12.3`, `3304`, `1.02e+18`."""
+    if abs(value) < 1e15 and (value == int(value) or 1000 <= abs(value) < 1e6):  # noqa: PLR2004 - a mantissa is for what nobody reads
+        return str(round(value))
+    return f"{value:.3g}"
 
 
 def listed(names: Iterable[str], limit: int = 5) -> str:
@@ -43,6 +45,11 @@ def listed(names: Iterable[str], limit: int = 5) -> str:
 def plural(count: int, noun: str) -> str:
     """Word a count: `1 replica`, `3 replicas`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def counted(value: float, noun: str) -> str:
+    """Word a measured count: `1 event`, `0 events`, `0.5 events`."""
+    return f"{number(value)} {noun}" if value == 1 else f"{number(value)} {noun}s"
 
 
 def moment(at: datetime) -> str:

@@ -10,12 +10,15 @@ from rollout.core.cohorts import TargetView
 from rollout.core.decision import Execution
 from rollout.core.observation import Line, Task, TaskResult
 from rollout.core.plan import CanaryPlan
+from rollout.core.plan_canary import Mode
 from rollout.core.signals import Alarms, Answer, Counts, Gauges, NoData, PodKey, Question, Unreachable, Window
 from rollout.core.signals_compiled import Signal
 from rollout.core.state import State
 from rollout.core.windows import floor
 from rollout.ports import Check, Clock, Cluster, SignalSource, Store, Unavailable
 
+MUST_EXIST = frozenset({"stable", "canary", "container"})
+"""Checks without which there is nothing to observe either."""
 LOOK_TIMEOUT = timedelta(seconds=10)
 
 
@@ -43,8 +46,9 @@ class Preflight:
         if cluster is None:
             yield Line("cluster", "refused", f"no cluster {target.cluster!r} is configured", "add it to the daemon's configuration")
             return
+        observed = isinstance(execution.plan, CanaryPlan) and execution.plan.spec.mode is Mode.OBSERVE
         for check in cluster.preflight(target, execution.image):
-            yield _line(check)
+            yield _observed(_line(check)) if observed else _line(check)
         view = cluster.look(target, timeout=LOOK_TIMEOUT)
         yield from self._signals(execution, view)
 
@@ -100,6 +104,13 @@ class Preflight:
             )
         )
         return Question(signal.name, signal.backend, signal.ask, signal.parameters, pods, window)
+
+
+def _observed(line: Line) -> Line:
+    """Where people drive the canary we change nothing: what would refuse ours is told, as long as there is something to judge."""
+    if line.level != "refused" or line.name in MUST_EXIST:
+        return line
+    return replace(line, level="warning")
 
 
 def _newest(source: SignalSource, question: Question) -> Answer:

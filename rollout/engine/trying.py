@@ -18,7 +18,7 @@ from rollout.core.evidence_state import Verdict
 from rollout.core.plan import CanaryPlan
 from rollout.core.signals import Alarms, Answer, Counts, Gauges, NoData, Question, Reading, Unreachable, Window
 from rollout.core.signals_compiled import Signal, SignalKind
-from rollout.core.wording import number
+from rollout.core.wording import counted, number
 from rollout.engine.preflight import Preflight
 from rollout.ports import Clock, Cluster, SignalSource, Store
 
@@ -135,14 +135,14 @@ def _lines(answer: Answer) -> Iterator[str]:
                 if count is None:
                     yield f"{pod}: not known there"
                     continue
-                requests = "requests not measured" if count.requests is None else f"{number(count.requests)} requests"
+                requests = "requests not measured" if count.requests is None else counted(count.requests, "request")
                 kinds = f" ({', '.join(count.kinds[:3])})" if count.kinds else ""
-                yield f"{pod}: {number(count.events)} events{kinds}, {requests}"
+                yield f"{pod}: {counted(count.events, 'event')}{kinds}, {requests}"
         case Gauges(values):
             for pod in asked:
                 yield f"{pod}: {number(values[pod])}" if pod in values else f"{pod}: not known there"
         case Alarms(firing):
-            yield f"{len(firing)} alarms fire"
+            yield f"{counted(len(firing), 'alarm')} firing"
             for alarm in firing:
                 yield f"{alarm.name}: {alarm.message}"
         case NoData(why) | Unreachable(why):

@@ -97,7 +97,7 @@ ENV = [{"name": "JAVA_ENABLE_DEBUG", "value": "true"}]
 @pytest.mark.parametrize(
     ("change", "name", "level", "words"),
     [
-        (canary("spec/replicas", 2), "canary at rest", "refused", "has 2 replica(s) already"),
+        (canary("spec/replicas", 2), "canary at rest", "refused", "has 2 replicas already"),
         (canary(f"{FIRST}/readinessProbe", None), "readiness probe", "refused", "no readiness probe"),
         (stable("spec/strategy", {"type": "Recreate"}), "strategy", "refused", "stops every pod at once"),
         (stable("spec/strategy", {}), "strategy", "refused", "maxUnavailable 2, maxSurge 3"),

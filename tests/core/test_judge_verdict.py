@@ -141,7 +141,7 @@ def test_evidence_that_has_reached_the_line_outlives_an_idle_window() -> None:
 def test_where_requests_are_not_measured_pod_minutes_are_named() -> None:
     parameters = CountParameters(1440, r0=1.5, measured=False)
     judgement = judged(CountWindow(1, 1, 2, 10), CountWindow(0, 1, 2, 10), parameters=parameters)
-    assert "1 events in 1 pod-minutes, 0.5 a pod-minute so far, baseline 0.2" in judgement.why
+    assert "1 event in 1 pod-minute, 0.5 a pod-minute so far, baseline 0.2" in judgement.why
 
 
 def test_a_baseline_as_bad_as_the_candidate_is_recognised_only_from_enough_requests() -> None:

@@ -14,7 +14,7 @@ from rollout.core.plan_canary import Mode
 from rollout.core.shares import Refusal, start_share
 from rollout.core.state import Ended, HoldKind, Observing, Starting, State
 from rollout.core.windows import floor
-from rollout.core.wording import percent
+from rollout.core.wording import percent, plural
 
 RETRY = timedelta(seconds=15)
 FRESH = timedelta(minutes=15)
@@ -110,7 +110,9 @@ def _start(scene: Scene, state: State, lines: tuple[Line, ...]) -> Move:
     replicas = plan.spec.replicas.initial
     stable = view.stable.replicas if view.stable is not None else 0
     share = replicas / (replicas + stable)
-    why = f"{view.target.canary} gets {scene.execution.image} with {replicas} replica(s), {percent(share)} of the ready pods"
+    why = (
+        f"{view.target.canary} gets {scene.execution.image} with {plural(replicas, 'replica')}, {percent(share)} of the ready pods"
+    )
     item = Tell(
         "started",
         why,
