@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from rollout.core.cohorts import Cohorts
-from rollout.core.evidence_counts import Setting, guard_pods, judge_counts
+from rollout.core.evidence_counts import Setting, guard_pods, judge_counts, learn_baseline
 from rollout.core.evidence_gauges import judge_gauges
 from rollout.core.evidence_state import SignalState, Verdict
 from rollout.core.history import Evidence
@@ -55,7 +55,7 @@ def _use(setting: Setting, signal: Signal, state: SignalState, answer: Answer, c
     if state.used_until is not None and window.start < state.used_until:
         return state
     parts = _parts(setting, answer, cohorts)
-    if parts.young and not parts.candidate:
+    if not parts.candidate:
         return _use_young(setting, signal, state, answer, parts)
     if isinstance(answer.reading, Counts | Gauges) and not parts.candidate:
         # Every pod that was asked about has been replaced meanwhile: the window says nothing of those that serve now.
@@ -109,7 +109,7 @@ def _parts(setting: Setting, answer: Answer, cohorts: Cohorts) -> _Parts:
 
 
 def _use_young(setting: Setting, signal: Signal, state: SignalState, answer: Answer, parts: _Parts) -> SignalState:
-    """A window in which every new pod was warming up: guards and people's own limits look at it, and no credit is earned."""
+    """A window before the first new pod was warm: guards and people's own limits look at it, and no credit is earned."""
     window, reading = answer.question.window, answer.reading
     if isinstance(reading, Unreachable):
         return state
@@ -117,11 +117,12 @@ def _use_young(setting: Setting, signal: Signal, state: SignalState, answer: Ans
     if not isinstance(reading, Counts):
         return used
     seen = replace(used, query=answer.query, window_start=window.start, window_end=window.end)
-    if signal.judge is JudgeKind.LIMIT:
+    if parts.young and signal.judge is JudgeKind.LIMIT:
         judged = judge_counts(setting, signal, seen, reading.by_pod, parts.young, parts.baseline, window)
         used = replace(used, bad=judged.bad)
     else:
         judged = guard_pods(seen, reading.by_pod, parts.young, parts.baseline, window)
+        used = learn_baseline(setting, signal, used, reading.by_pod, parts.baseline, window)
     return _seen(judged, window.end) if judged.verdict in _BAD_WHILE_YOUNG else used
 
 

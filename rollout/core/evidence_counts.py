@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from rollout.core import judge_bursts, judge_frozen, judge_rules
 from rollout.core import judge_counts as test
-from rollout.core import judge_frozen, judge_rules
 from rollout.core.evidence_state import SignalState, Verdict
 from rollout.core.judge import judge_window
 from rollout.core.judge_bursts import BurstCap
@@ -115,6 +115,17 @@ def guard_pods(
         mine = _Sum(count.events, count.requests, measured=True, kinds=frozenset())
         return replace(state, used_until=window.end, verdict=verdict, why=why, last=_figures(mine, theirs))
     return state
+
+
+def learn_baseline(
+    setting: Setting, signal: Signal, state: SignalState, by_pod: Mapping[str, PodCount], baseline: tuple[str, ...], window: Window
+) -> SignalState:
+    """Learn from a window without a candidate how the baseline's errors clump; it is no evidence about anybody."""
+    if setting.rolling or signal.judge is not JudgeKind.RATIO or not any(name in by_pod for name in baseline):
+        return state
+    theirs = _add(by_pod, baseline, window.length.total_seconds() / 60)
+    count = state.count or test.start(parameters(setting, signal, measured=theirs.measured))
+    return replace(state, count=replace(count, clumping=judge_bursts.watch(count.clumping, theirs.events, theirs.requests)))
 
 
 def _figures(mine: _Sum, theirs: _Sum) -> tuple[tuple[str, float], ...]:

@@ -24,9 +24,9 @@ they treat (a test may not choose its weights after looking at the events that i
 
 **As long as phi is not learned**, half of the caps counts, or a tenth of the events where that is more (as if they came in tens),
 and nothing counts for the certificate. With 2 and 20 from the start, clumps of five gave false alarms in 1.3 to 1.7 % of
-healthy days at r0 = 1, nearly all of them in the first windows. This care costs time when a fault is there from the start: 28
-minutes instead of 15 for 1 % to 3 % at 60 requests a minute. Whoever lets `watch` see the baseline's windows before the
-rollout, and gives the result to `judge_counts.start`, does not pay it.
+healthy days at r0 = 1, nearly all of them in the first windows. A rollout therefore reads the half hour of the baseline before
+its own beginning (core/windows.py): a fault that is there from the start is then found after 17 instead of 28 minutes (1 % to
+3 %) or 2 instead of 10 (1 % to 10 %), at 60 requests a minute. Where the backend cannot tell the past, this care is the price.
 
 Worked example: 600 requests a minute on the candidate, 6,000 on the baseline, 1 % independent errors, r0 = 1, an hour seen
 (59 pairs, phi = 1.37): 6 and 60 events are expected, 4.4 and 44 are counted, the caps are 13 and 131; a burst of 300 errors on

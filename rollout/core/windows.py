@@ -4,6 +4,8 @@ Windows are disjoint, lie on the grid of their own length, and each is used once
 last one used. A window is asked `delay` after its end, so that the backend has it whole. A pod belongs to a window only when it
 was ready, past its warm-up, for all of it; young baseline pods are treated alike. Counts are asked about young candidate pods
 as well: the hard guards act from the first window in which a pod was ready, the statistics leave it out (core/evidence.py).
+Where candidate and baseline are compared by counts, the half hour before the rollout is asked about the baseline alone: how its
+errors clump is then known when the candidate's first window comes, and a fault that is there from the start is found sooner.
 """
 
 from __future__ import annotations
@@ -14,13 +16,15 @@ from datetime import UTC, datetime, timedelta
 
 from rollout.core.cohorts import Cohorts, Pod
 from rollout.core.signals import PodKey, Question, Window
-from rollout.core.signals_compiled import Signal, SignalKind
+from rollout.core.signals_compiled import JudgeKind, Signal, SignalKind
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOST_WINDOWS_AT_ONCE = 10
 """How many windows of one signal are asked together when it has fallen behind."""
 OLDEST = timedelta(hours=2)
 """Windows that ended longer ago are given up: many backends no longer answer exactly."""
+HISTORY = timedelta(minutes=30)
+"""How much of the baseline's time before the rollout is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,12 @@ def young(pod: Pod, window: Window, warm_up: timedelta) -> bool:
     return pod.ready_since is not None and window.start < pod.ready_since + warm_up
 
 
+def _history_from(candidate: datetime | None, baseline: datetime | None, started_at: datetime) -> datetime | None:
+    """Begin with the first of both cohorts, but at most HISTORY before the rollout began; None while nobody is warm."""
+    known = [at for at in (candidate, baseline) if at is not None]
+    return max(min(known), started_at - HISTORY) if known else None
+
+
 def questions(
     signals: Iterable[Signal],
     used: dict[str, datetime | None],
@@ -81,18 +91,22 @@ def questions(
     namespace: str,
     warm_up: timedelta,
     now: datetime,
+    started_at: datetime | None = None,
 ) -> tuple[Question, ...]:
-    """Word every question that is due, about both cohorts."""
+    """Word every question that is due, about both cohorts. `started_at`: the rollout's beginning, None to leave history alone."""
     found: list[Question] = []
     for signal in signals:
         patience = timedelta() if signal.kind is SignalKind.COUNTS else warm_up
         ready_from = warm_from(cohorts.candidate, patience)
+        compared = started_at is not None and signal.kind is SignalKind.COUNTS and signal.judge is JudgeKind.RATIO
+        if compared and started_at is not None:
+            ready_from = _history_from(ready_from, warm_from(cohorts.baseline, warm_up), started_at)
         windows = due(signal, used.get(signal.name), ready_from, now).windows
         if signal.kind is SignalKind.ALARMS:
             windows = windows[-1:]
         for window in windows:
             candidate = members(cohorts.candidate, window, patience)
-            if not candidate:
+            if not candidate and not compared:
                 continue
             pods = (*candidate, *members(cohorts.baseline, window, warm_up))
             keys = tuple(sorted(PodKey(namespace, pod.name, pod.uid, pod.ip) for pod in pods))

@@ -156,4 +156,4 @@ def due_questions(engine: Engine, active: Active) -> tuple[Question, ...]:
     used = {signal.name: signal.used_until for signal in state.signals}
     parts = cohorts(view, execution.image)
     warm_up = execution.plan.spec.warm_up
-    return questions(execution.signals, used, parts, execution.target.namespace, warm_up, engine.clock.now())
+    return questions(execution.signals, used, parts, execution.target.namespace, warm_up, engine.clock.now(), state.started_at)

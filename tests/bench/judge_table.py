@@ -12,8 +12,7 @@ from dataclasses import replace
 from functools import partial
 from random import Random
 
-from rollout.core import judge_bursts, judge_counts
-from rollout.core.judge_bursts import Clumping
+from rollout.core import judge_counts, windows
 from rollout.core.judge_certificate import relative_e_value, requests_without_events
 from rollout.core.judge_counts import CountParameters, CountState
 from rollout.core.judge_rank import RankParameters
@@ -21,13 +20,19 @@ from tests.bench import judge_gauges, judge_promotion
 from tests.bench.judge_gauges import Service
 from tests.bench.judge_peers import RULES, rule_alarms
 from tests.bench.judge_promotion import Promotion
-from tests.bench.judge_worlds import DAY, World, alarms, first, healthy, judged, part, quantile, since, windows_of
+from tests.bench.judge_worlds import DAY, World, alarms, first, healthy, judged, known, part, quantile, since, windows_of
 
 RATES = (6, 60, 600)
 EXACT = CountParameters(DAY, r0=1.0, cap=None)
 SHIPPED = CountParameters(DAY, r0=1.0)
 TOLERANT = CountParameters(DAY, r0=1.5)
-JUDGES = (("e-process, formula alone", EXACT), ("as shipped, r0 = 1", SHIPPED), ("as shipped, r0 = 1.5", TOLERANT))
+HISTORY = int(windows.HISTORY.total_seconds() / 60)
+"""Windows of the baseline that a rollout reads before its own beginning."""
+JUDGES = (
+    ("e-process, formula alone", EXACT, 0),
+    ("as shipped, r0 = 1", SHIPPED, HISTORY),
+    ("as shipped, r0 = 1.5", TOLERANT, HISTORY),
+)
 Times = list[int | None]
 Run = Callable[[World], Times]
 
@@ -48,13 +53,11 @@ def peers(runs: int) -> None:
     """Print false alarms of a healthy day and the time to detect 3 %, for every rule."""
     title("Healthy day: false alarms; 1 % -> 3 % from the start: median minutes until found")
     row("requests a minute on the canary", [f"{n} false" for n in RATES] + [f"{n} found" for n in RATES])
-    learned = {n: history(n) for n in RATES}
     rules: list[tuple[str, dict[int, Run]]] = [
         (name, dict.fromkeys(RATES, partial(rule_alarms, rule, runs=runs, seed=1))) for name, rule in RULES
     ]
-    rules += [(name, dict.fromkeys(RATES, partial(alarms, p, runs=runs, seed=1))) for name, p in JUDGES]
-    for name, p in JUDGES[1:]:
-        rules.append((f"{name}, baseline known", {n: partial(from_history, p, learned[n], runs) for n in RATES}))
+    rules += [(name, dict.fromkeys(RATES, partial(alarms, p, runs=runs, seed=1, history=h))) for name, p, h in JUDGES]
+    rules += [(f"{name}, no history", dict.fromkeys(RATES, partial(alarms, p, runs=runs, seed=1))) for name, p, h in JUDGES if h]
     for name, run in rules:
         false = [percent(part(run[n](healthy(n)))) for n in RATES]
         found = [minutes(run[n](replace(healthy(n), bad_rate=0.03))) for n in RATES]
@@ -64,20 +67,20 @@ def peers(runs: int) -> None:
 def requests_until_alarm(runs: int) -> None:
     """Print how many canary requests each fault takes, in windows of ten requests."""
     title("Canary requests until the alarm, median / 90th percentile (ten requests a window, r0 = 1)")
-    row("stable -> canary", [name for name, _ in JUDGES])
+    row("stable -> canary", [name for name, *_ in JUDGES])
     for rate, bad in ((0.01, 0.02), (0.01, 0.03), (0.01, 0.05), (0.01, 0.1), (0.001, 0.03), (0.01, 0.5)):
         world = World(10, 100, rate=rate, bad_rate=bad)
-        times = [alarms(p, world, runs, 2) for _, p in JUDGES]
+        times = [alarms(p, world, runs, 2, h) for _, p, h in JUDGES]
         row(f"{rate:.1%} -> {bad:.0%}", [f"{both(t, 10)}" for t in times])
 
 
 def late_onset(runs: int) -> None:
     """Print how long a fault takes that begins at hour 20."""
     title("1 % -> 3 % at hour 20: minutes until found, median / 90th percentile; alarms before it")
-    row("requests a minute", [name for name, _ in JUDGES] + ["whole run alone"])
+    row("requests a minute", [name for name, *_ in JUDGES] + ["whole run alone"])
     for n in RATES:
         world = replace(healthy(n), bad_rate=0.03, onset=1200, windows=DAY + 360)
-        times = [alarms(p, world, max(20, runs // 5), 3) for _, p in JUDGES]
+        times = [alarms(p, world, max(20, runs // 5), 3, h) for _, p, h in JUDGES]
         times.append(first(max(20, runs // 5), 3, partial(whole_run_at, world)))
         early = [percent(sum(t is not None and t <= 1200 for t in each) / len(each)) for each in times]
         row(str(n), [f"{both(since(1200, t))} ({e})" for t, e in zip(times, early, strict=True)])
@@ -86,11 +89,11 @@ def late_onset(runs: int) -> None:
 def bursts(runs: int) -> None:
     """Print false alarms of a healthy day when errors come in clumps."""
     title("Errors in clumps, healthy day: false alarms at 6 / 60 / 600 requests a minute")
-    row("clumps", [name for name, _ in JUDGES])
+    row("clumps", [name for name, *_ in JUDGES])
     for label, clump, ragged in (("of 5", 5, False), ("of 5 on average", 5, True), ("of 20", 20, False)):
         cells = []
-        for _, p in JUDGES:
-            found = [part(alarms(p, replace(healthy(n), clump=clump, ragged=ragged), max(20, runs // 3), 4)) for n in RATES]
+        for _, p, h in JUDGES:
+            found = [part(alarms(p, replace(healthy(n), clump=clump, ragged=ragged), max(20, runs // 3), 4, h)) for n in RATES]
             cells.append(" / ".join(percent(f) for f in found))
         row(label, cells)
 
@@ -98,7 +101,7 @@ def bursts(runs: int) -> None:
 def worlds(runs: int) -> None:
     """Print false alarms of healthy days that are not plain."""
     title("Other healthy days: false alarms")
-    row("", [name for name, _ in JUDGES])
+    row("", [name for name, *_ in JUDGES])
     days = (
         ("base rate 0.1 %, 60 a minute", healthy(60, rate=0.001)),
         ("base rate 5 %, 60 a minute", healthy(60, rate=0.05)),
@@ -109,19 +112,19 @@ def worlds(runs: int) -> None:
         ("true share 12.5 %, measured", World(60, 420)),
     )
     for label, world in days:
-        row(label, [percent(part(alarms(p, world, max(20, runs // 3), 5))) for _, p in JUDGES])
-    row("true share 12.5 %, taken for 9.1 %", [percent(part(misjudged(p, max(20, runs // 3)))) for _, p in JUDGES])
+        row(label, [percent(part(alarms(p, world, max(20, runs // 3), 5, h))) for _, p, h in JUDGES])
+    row("true share 12.5 %, taken for 9.1 %", [percent(part(misjudged(p, max(20, runs // 3)))) for _, p, _ in JUDGES])
 
 
 def certificates(runs: int) -> None:
     """Print how often and how soon a candidate is certified good enough."""
     title("Good enough at alpha' = 5 %: part certified, canary requests median / 90th percentile (60 a minute)")
-    row("canary", [name for name, _ in JUDGES])
+    row("canary", [name for name, *_ in JUDGES])
     for label, bad in (("equal", 0.01), ("half the errors", 0.005), ("three times as bad", 0.03)):
         cells = []
-        for _, p in JUDGES:
+        for _, p, h in JUDGES:
             world = World(10, 100, bad_rate=bad, windows=720)
-            times = first(max(20, runs // 3), 6, partial(certified_at, p, world))
+            times = first(max(20, runs // 3), 6, partial(certified_at, p, world, h))
             cells.append(f"{percent(part(times))}, {both(times, 10)}")
         row(label, cells)
     bounds = ", ".join(f"{requests_without_events(limit)} certify < {limit:.1%}" for limit in (0.01, 0.005, 0.001))
@@ -163,24 +166,6 @@ def gauges(runs: int) -> None:
         row(label, cells)
 
 
-def history(per_minute: float) -> Clumping:
-    """Watch four hours of the baseline before the rollout begins."""
-    clumping = Clumping()
-    for window in windows_of(replace(healthy(per_minute), windows=240), Random(9)):
-        clumping = judge_bursts.watch(clumping, window.baseline_events, window.baseline_requests)
-    return clumping
-
-
-def from_history(parameters: CountParameters, clumping: Clumping, runs: int, world: World) -> Times:
-    """Run a test that knows how the baseline's events clump."""
-    begin = judge_counts.start(parameters, clumping)
-
-    def once(random: Random) -> int | None:
-        return crossing(parameters, judged(parameters, windows_of(world, random), begin))
-
-    return first(runs, 1, once)
-
-
 def crossing(parameters: CountParameters, steps: Iterable[tuple[CountState, float]]) -> int | None:
     """Say after how many windows the line is reached."""
     return next((t for t, (_, e) in enumerate(steps, start=1) if e >= parameters.line), None)
@@ -203,9 +188,10 @@ def misjudged(parameters: CountParameters, runs: int) -> Times:
     return first(runs, 5, once)
 
 
-def certified_at(parameters: CountParameters, world: World, random: Random) -> int | None:
+def certified_at(parameters: CountParameters, world: World, watched: int, random: Random) -> int | None:
     """Say after how many windows the comparison certifies."""
-    steps = enumerate(judged(parameters, windows_of(world, random)), start=1)
+    begin = known(parameters, world, random, watched)
+    steps = enumerate(judged(parameters, windows_of(world, random), begin), start=1)
     return next((t for t, (state, _) in steps if relative_e_value(state) >= 1 / parameters.alpha_good), None)
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
 
-from rollout.core import judge_counts
+from rollout.core import judge_bursts, judge_counts
+from rollout.core.judge_bursts import Clumping
 from rollout.core.judge_counts import CountParameters, CountState, CountWindow
 
 DAY = 1440
@@ -91,18 +92,27 @@ def judged(
         yield state, judge_counts.e_value(parameters, state)
 
 
-def alarm_at(parameters: CountParameters, world: World, random: Random) -> int | None:
+def known(parameters: CountParameters, world: World, random: Random, history: int) -> CountState:
+    """Begin a test that has watched the baseline for `history` windows before the rollout."""
+    clumping = Clumping()
+    for window in windows_of(replace(world, windows=history), random):
+        clumping = judge_bursts.watch(clumping, window.baseline_events, window.baseline_requests)
+    return judge_counts.start(parameters, clumping)
+
+
+def alarm_at(parameters: CountParameters, world: World, random: Random, history: int = 0) -> int | None:
     """Run once, and say after how many windows the line was reached; None: never."""
-    for t, (_, e) in enumerate(judged(parameters, windows_of(world, random)), start=1):
+    begin = known(parameters, world, random, history)
+    for t, (_, e) in enumerate(judged(parameters, windows_of(world, random), begin), start=1):
         if e >= parameters.line:
             return t
     return None
 
 
-def alarms(parameters: CountParameters, world: World, runs: int, seed: int) -> list[int | None]:
+def alarms(parameters: CountParameters, world: World, runs: int, seed: int, history: int = 0) -> list[int | None]:
     """Run often. The whole answer depends on the seed only."""
     random = Random(seed)
-    return [alarm_at(parameters, world, random) for _ in range(runs)]
+    return [alarm_at(parameters, world, random, history) for _ in range(runs)]
 
 
 def part(times: list[int | None]) -> float:

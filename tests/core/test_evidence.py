@@ -154,9 +154,31 @@ def test_a_gross_fault_in_the_warm_up_that_the_baseline_shares_is_held() -> None
 def test_the_warm_up_brings_no_evidence_and_no_credit() -> None:
     young = absorbed(RATIO, counts((5, 100)), timedelta())
     assert young.verdict is Verdict.WARMING
-    assert young.count is None
+    assert young.count is not None
+    assert young.count.candidate_requests == 0
     assert young.used_until is not None
-    assert absorbed(RATIO, counts((5, 100)), 4 * M).count is not None
+    warm = absorbed(RATIO, counts((5, 100)), 4 * M)
+    assert warm.count is not None
+    assert warm.count.candidate_requests == 100
+
+
+def test_what_the_baseline_showed_before_the_canary_is_no_evidence_but_tells_how_errors_clump() -> None:
+    alone = replace(COHORTS, candidate=())
+    state: tuple[SignalState, ...] = ()
+    for number in range(8):
+        reading = Counts({name: PodCount(float(number % 2), 100.0) for name in NAMES if "canary" not in name})
+        one = answer(RATIO, reading, number)
+        state = absorb(WARMING, [RATIO], state, [one], alone, one.question.window.end + M)
+    known = state[0]
+    assert known.verdict is Verdict.WARMING
+    assert known.count is not None
+    assert known.count.clumping.learned
+    assert known.count.baseline_requests == 0
+    first = answer(RATIO, counts((2, 100), (0.5, 100)), 8)
+    at = first.question.window.end + M
+    with_history = absorb(WARMING, [RATIO], state, [first], COHORTS, at)[0]
+    without = absorb(WARMING, [RATIO], (), [first], COHORTS, at)[0]
+    assert with_history.e_value > without.e_value
 
 
 def test_a_backend_that_does_not_know_a_pod_yet_is_not_blind_in_its_warm_up() -> None:

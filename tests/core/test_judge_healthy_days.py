@@ -43,6 +43,21 @@ def test_errors_in_clumps_are_no_alarm_with_the_cap(per_minute: float, clump: in
     assert part(alarms(SHIPPED, bursty, RUNS, seed=24)) <= ALPHA
 
 
+@pytest.mark.parametrize(("per_minute", "clump", "ragged"), [(60, 1, False), (60, 5, True), (6, 5, False), (60, 20, False)])
+def test_half_an_hour_of_the_baseline_before_the_rollout_makes_no_healthy_day_an_alarm(
+    per_minute: float, clump: int, *, ragged: bool
+) -> None:
+    world = replace(healthy(per_minute, minutes=5), clump=clump, ragged=ragged)
+    assert part(alarms(SHIPPED, world, RUNS, seed=31, history=6)) <= ALPHA
+
+
+def test_a_fault_from_the_start_is_found_sooner_when_the_baseline_was_seen_before() -> None:
+    parameters = CountParameters(1440, r0=1.0)
+    bad = replace(healthy(60), bad_rate=0.1, windows=240)
+    unknown, known = (alarms(parameters, bad, 40, seed=32, history=windows) for windows in (0, 30))
+    assert quantile(known, 0.5) < quantile(unknown, 0.5) / 2
+
+
 def test_one_burst_on_the_candidate_alone_does_not_convict_it() -> None:
     windows = list(windows_of(healthy(600), Random(1)))[:120]
     burst = replace(windows[60], candidate_events=300, candidate_requests=600)

@@ -9,7 +9,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.core.windows import EPOCH, MOST_WINDOWS_AT_ONCE, OLDEST, due, floor, members, questions, warm_from
+from rollout.core.windows import EPOCH, HISTORY, MOST_WINDOWS_AT_ONCE, OLDEST, due, floor, members, questions, warm_from
 from tests.core.builders import canary_plan
 from tests.core.scenes import NOW, H, M, parts, pod, view
 
@@ -69,3 +69,23 @@ def test_counts_are_asked_about_a_pod_that_is_still_warming_up_and_gauges_are_no
     fresh = replace(shown, pods=(*shown.pods, pod("nginx-canary-0", deployment="nginx-canary", at=NOW - 2 * M)))
     asked = questions([SIGNAL, gauge], {}, parts(fresh), "default", 3 * M, NOW)
     assert {question.signal for question in asked} == {SIGNAL.name}
+
+
+def test_the_half_hour_before_the_rollout_is_asked_about_the_baseline_alone_and_only_where_cohorts_are_compared() -> None:
+    limit = canary_plan(signals=[{"preset": "apisix-5xx", "limit": "5%"}]).signals[0]
+    gauge = canary_plan(signals=["apisix-latency"]).signals[0]
+    alone = parts(view(0, 10))
+    asked = questions([SIGNAL], {}, alone, "default", 3 * M, NOW, NOW)
+    assert asked[0].window.start == floor(NOW - HISTORY, SIGNAL.window)
+    assert len(asked) == MOST_WINDOWS_AT_ONCE
+    assert questions([limit, gauge], {}, alone, "default", 3 * M, NOW, NOW) == ()
+    assert questions([SIGNAL], {}, alone, "default", 3 * M, NOW) == ()
+
+
+def test_history_begins_where_a_pod_of_the_baseline_does_and_never_waits_for_windows_that_nobody_was_in() -> None:
+    shown = replace(view(0, 10), pods=tuple(pod(f"nginx-{n}", deployment="nginx", at=NOW - 10 * M) for n in range(10)))
+    asked = questions([SIGNAL], {}, parts(shown), "default", 3 * M, NOW, NOW)
+    assert asked[0].window.start == NOW - 7 * M
+    assert all(question.pods for question in asked)
+    nobody = replace(shown, pods=())
+    assert questions([SIGNAL], {}, parts(nobody), "default", 3 * M, NOW, NOW) == ()
