@@ -104,7 +104,7 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Http(Part):
-    """API, dashboard, webhooks, /metrics, /healthz and /readyz. Loopback unless told otherwise."""
+    """/metrics, /healthz and /readyz. Loopback unless told otherwise; the tokens are for what else will be served there."""
 
     host: Line = "127.0.0.1"
     port: Annotated[Whole, Field(ge=0, le=65_535)] = 8080

@@ -106,9 +106,7 @@ class Saving:
             active.refused = 0
             self._written(active, sent)
         sent.then()
-        log.info(
-            events.TICK, rollout=transition.rollout, step=transition.step, outcome=transition.outcome.value, why=transition.why
-        )
+        _log(transition)
         if transition.outcome.at_rest:
             engine.forget(transition.rollout)
         elif sent.adopt:
@@ -210,3 +208,9 @@ def _number_after(active: Active, told: int) -> None:
         numbered = enumerate(active.owed_notices, told + 1)
         active.owed_notices = tuple(replace(n, key=f"{number:04d}-{n.kind.value}") for number, n in numbered)
     active.state = replace(active.state, notices=max(active.state.notices, told + len(active.owed_notices)))
+
+
+def _log(transition: Transition) -> None:
+    """Write a line for what happened; progress that is merely saved, so that a restart loses none, is for debugging."""
+    write = log.info if transition.events or transition.consumed or transition.outcome.at_rest else log.debug
+    write(events.TICK, rollout=transition.rollout, step=transition.step, outcome=transition.outcome.value, why=transition.why)
