@@ -82,7 +82,10 @@ class Cluster(Protocol):
         ...
 
     def preflight(self, target: Target, image: str) -> Sequence[Check]:
-        """Ask everything that design section 7 wants of the cluster about a canary on this target. Raises Unavailable."""
+        """Ask everything that design section 7 wants of the cluster about this target. Raises Unavailable.
+
+        A target without a canary is one of a maintenance: asked is who else scales or writes it, and what we may do.
+        """
         ...
 
     def close(self) -> None:

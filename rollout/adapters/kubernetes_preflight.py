@@ -1,11 +1,11 @@
-"""Preflight asks the cluster, once, everything that speaks for or against a canary on a target, and has it judged."""
+"""Preflight asks the cluster, once, everything that speaks for or against an upgrade of a target, and has it judged."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from rollout.adapters import kubernetes_checks, kubernetes_checks_around
+from rollout.adapters import kubernetes_checks, kubernetes_checks_around, kubernetes_checks_offline
 from rollout.adapters.kubernetes_api import Connection, Document, Request, failure
 from rollout.adapters.kubernetes_found import Found, dig, mapping
 from rollout.adapters.kubernetes_watch import PAGE
@@ -26,9 +26,13 @@ NEEDED = (
 
 
 def preflight(connection: Connection, target: Target, image: str) -> Sequence[Check]:
-    """Run every check. Raises Unavailable where the API does not answer; what it forbids becomes a check."""
+    """Run every check: those of a canary, or where the target has none those of a maintenance.
+
+    Raises Unavailable where the API does not answer; what it forbids becomes a check.
+    """
     found = gather(connection, target, image)
-    checks = (*kubernetes_checks.CHECKS, *kubernetes_checks_around.CHECKS)
+    canary = (*kubernetes_checks.CHECKS, *kubernetes_checks_around.CHECKS)
+    checks = canary if target.canary else kubernetes_checks_offline.CHECKS
     return [line for check in checks for line in check(found)]
 
 

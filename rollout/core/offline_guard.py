@@ -65,7 +65,7 @@ def _told(scene: Scene, state: State) -> tuple[State, tuple[Tell, ...]]:
             result.why,
             notice=NoticeKind.GATE if index == 0 and not quiet else None,
             title=f"{scene.execution.target}: the closed gate was not closed",
-            next_action="Find out who writes it (an ingress controller, a sync, a person), and keep them away until the end.",
+            next_action="Find out who writes it or leads past it (a controller, a sync, another route), and stop that.",
             post_on=scene.execution.target.stable,
             warning=True,
         )

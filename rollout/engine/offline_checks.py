@@ -58,7 +58,7 @@ class CheckTasks:
     def _checks(self, execution: Execution, state: State) -> Iterator[Line]:
         plan = plan_in(execution)
         for target in plan.targets:
-            yield from self._target(target)
+            yield from self._target(target, plan.image_of(target))
         yield from self._images(execution)
         for problem in overlapping(self._store, plan, but=execution.id):
             yield Line("targets", "refused", problem.message, problem.remedy)
@@ -82,11 +82,13 @@ class CheckTasks:
             else:
                 yield Line("Jobs", "ok", f"Jobs may be created in {execution.target.namespace}")
 
-    def _target(self, target: Target) -> Iterator[Line]:
+    def _target(self, target: Target, image: str) -> Iterator[Line]:
         cluster = self._clusters.get(target.cluster)
         if cluster is None:
             yield Line("cluster", "refused", f"no cluster {target.cluster!r} is configured", "add it to the configuration")
             return
+        for check in cluster.preflight(target, image):
+            yield Line(check.name, check.level, check.message, check.remedy)
         view = cluster.look(target, timeout=LOOK_TIMEOUT)
         if view.stable is None:
             yield Line("deployment", "refused", f"there is no Deployment {target}", "correct the plan's target")

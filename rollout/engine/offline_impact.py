@@ -5,14 +5,17 @@ What cannot be asked is said, never left out: a report that is silent about a so
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 
 from rollout.core.decision import Execution
 from rollout.core.errors import Refused, Rejected, RolloutError, Unavailable
+from rollout.core.gate import PlaceKind
 from rollout.core.gate_view import service_nodes
 from rollout.core.observation import Line
 from rollout.core.offline_facts import plan_in
+from rollout.core.plan_gate import Gate
 from rollout.core.target import Target
 from rollout.core.wording import listed, number
 from rollout.ports import Cluster, Gateway
@@ -48,9 +51,10 @@ class Impact:
         for name, topology in self._topologies.items():
             yield from _calls(name, topology, service, plan.spec.impact.hops)
         for target in plan.targets:
-            yield from self._ways(target, plan.spec.gate.gateway)
+            yield from self._ways(target, plan.spec.gate)
 
-    def _ways(self, target: Target, gateway: str) -> Iterator[Line]:
+    def _ways(self, target: Target, gate: Gate) -> Iterator[Line]:
+        gateway = gate.gateway
         jobs, found = self._jobs.get(target.cluster), self._gateways.get(gateway)
         if jobs is None:
             yield Line("ways", "warning", f"no cluster {target.cluster!r} is configured: nobody looked for ways to {target}")
@@ -62,7 +66,7 @@ class Impact:
             else:
                 nodes = [node for service in services for node in service_nodes(target.namespace, service)]
                 nodes += [*jobs.service_addresses(target.namespace, target.stable), *self._pods(target)]
-                reaches = tuple(found.routes_reaching(nodes))
+                reaches = tuple(found.routes_reaching(nodes, _services_of(found, gate)))
                 for reach in reaches:
                     yield Line("route", "ok", str(reach))
                 if not reaches:
@@ -77,6 +81,18 @@ class Impact:
         cluster = self._clusters.get(target.cluster)
         view = cluster.look(target, timeout=LOOK_TIMEOUT) if cluster is not None else None
         return [pod.ip for pod in view.pods if pod.ip] if view is not None else []
+
+
+def _services_of(gateway: Gateway, gate: Gate) -> tuple[str, ...]:
+    """Name the gateway's service that the gate stands on or before: its routes lead to the target whatever its upstream says."""
+    try:
+        found = gateway.find(gate.target, gate.config.plugin)
+    except (Refused, Rejected):
+        return ()  # the preflight says what is wrong with the gate
+    if found.place.kind is PlaceKind.SERVICE:
+        return (found.place.id,)
+    service = json.loads(found.value).get("service_id") if found.place.kind is PlaceKind.ROUTE else None
+    return (str(service),) if service is not None else ()
 
 
 def _calls(name: str, topology: Topology, service: str, hops: int) -> Iterator[Line]:

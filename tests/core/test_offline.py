@@ -32,6 +32,7 @@ from rollout.core.state_offline import (
     Stopping,
     TargetBefore,
     Upgrading,
+    WatchingOpen,
 )
 from rollout.core.target import Target
 
@@ -343,3 +344,24 @@ def test_a_restore_leaves_its_time_for_the_plans_to_come() -> None:
     decision = ladder.look(replicas=0)
     (event,) = [e for e in decision.events if e.kind == "back-restore"]
     assert dict(event.facts)["seconds"] == "754"
+
+
+def test_after_a_way_back_the_gate_is_watched_while_a_lost_write_may_still_close_it() -> None:
+    step = OpeningGate(START, Outcome.FAILED, "the gate could not be closed")
+    ladder = in_step(step, saved_gate=SAVED)
+    ladder.answer(next(t for t in ladder.look().tasks if t.kind == "gate-open").key)
+    ladder.answer(next(t for t in ladder.look().tasks if t.kind == "gate-verify").key, facts={"proven": "yes"})
+    ladder.look()
+    assert ladder.at(WatchingOpen)
+    assert [t.kind for t in ladder.look(after=timedelta(minutes=4)).tasks] == ["gate-watch"]
+    ladder.look(after=timedelta(minutes=1))
+    assert isinstance(ladder.state.step, Ended)
+    assert ladder.state.step.outcome is Outcome.FAILED
+
+
+def test_after_a_way_back_behind_a_gate_that_was_seen_closed_it_ends_at_once() -> None:
+    ladder = in_step(OpeningGate(START, Outcome.FAILED, "broken"), saved_gate=SAVED, closed_at=START)
+    ladder.answer(next(t for t in ladder.look().tasks if t.kind == "gate-open").key)
+    ladder.answer(next(t for t in ladder.look().tasks if t.kind == "gate-verify").key, facts={"proven": "yes"})
+    ladder.look()
+    assert isinstance(ladder.state.step, Ended)

@@ -14,6 +14,10 @@ from rollout.core.wording import span
 
 EVERY = timedelta(seconds=10)
 PATIENCE = timedelta(minutes=2)
+LATE = timedelta(minutes=5)
+"""A write whose client gave up was seen to land two minutes later, when a stopped etcd resumed."""
+CLOSING = ("close", "guard")
+"""The looks that may write the closed gate."""
 
 
 def begin(scene: Scene, state: State, ends_as: Outcome, outcome_why: str, why: str, actor: str = "rollout") -> Move:
@@ -67,14 +71,30 @@ def _opened(scene: Scene, state: State, step: OpeningGate, proven: str, why: str
         facts=(("proven", proven), ("closed_seconds", _closed(scene, state))),
         post_on=scene.execution.target.stable,
     )
-    if not good:
-        ended = Ended(step.ends_as, step.why, scene.now)
-        over = Tell(step.ends_as.value, f"{step.why}; the version before serves again", notice=NoticeKind.STEPPED_BACK,
-                    title=f"{scene.execution.target}: {step.ends_as.value}, gone back",
-                    next_action=f"Mend it, then submit a plan with another window: `--follows {scene.execution.id}`.")  # fmt: skip
-        return Move(enter(state, ended, scene.now, None), over.why, tells=(item, over))
+    if not good and not _may_close_late(scene, state):
+        over = gone_back(scene, step)
+        return Move(enter(state, Ended(step.ends_as, step.why, scene.now), scene.now, None), over.why, tells=(item, over))
     state = enter(state, WatchingOpen(scene.now, step.ends_as, step.why), scene.now, None)
     return Move(state, item.why, tells=(item,), wake_in=timedelta())
+
+
+def gone_back(scene: Scene, step: OpeningGate | WatchingOpen) -> Tell:
+    """Tell the end of a way back."""
+    return Tell(
+        step.ends_as.value,
+        f"{step.why}; the version before serves again",
+        notice=NoticeKind.STEPPED_BACK,
+        title=f"{scene.execution.target}: {step.ends_as.value}, gone back",
+        next_action=f"Mend it, then submit a plan with another window: `--follows {scene.execution.id}`.",
+    )
+
+
+def _may_close_late(scene: Scene, state: State) -> bool:
+    """Say whether a write that closes the gate may still be on its way: one was asked for, and nobody knows what became of it."""
+    if memory_of(state).closed_at is None:
+        return True
+    looks = [r for key, r in scene.seen.tasks.items() if key.rpartition("-")[0] in CLOSING and scene.now - r.at < LATE]
+    return any(look.state != "done" for look in looks)
 
 
 def _closed(scene: Scene, state: State) -> str:

@@ -1,4 +1,7 @@
-"""After opening: pods and gate are watched for a while. Nothing is undone by itself any more; what is wrong is told."""
+"""After opening: pods and gate are watched for a while. Nothing is undone by itself any more; what is wrong is told.
+
+After a way back only the gate is watched, and only where a write that closes it may still land.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 from rollout.core.decision import Move, Scene, Tell, Wait, enter
-from rollout.core.history import NoticeKind
+from rollout.core.history import NoticeKind, Outcome
+from rollout.core.observation import Task
 from rollout.core.offline_facts import memory_of, newest, plan_in, remember, repeated, runs, stable_of, views
 from rollout.core.state import Ended, HoldKind, State
 from rollout.core.state_offline import WatchingOpen
-from rollout.core.steps import offline_course
+from rollout.core.steps import offline_course, offline_open
 from rollout.core.wording import span
 
 EVERY = timedelta(minutes=1)
@@ -27,6 +31,8 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
     if looked is not None and not looked.ok and looked.key > memory_of(state).guard_told:
         tells = (Tell("gate-watch", looked.why, notice=NoticeKind.GATE, title=f"{scene.execution.target}: the open gate changed"),)
         state = remember(state, guard_told=looked.key)
+    if step.ends_as is not Outcome.SUCCEEDED:
+        return _after_the_way_back(scene, state, step, task, tells)
     lacks = "the cluster cannot be seen"
     if seen is not None:
         lacks = next(filter(None, (runs(v, plan.image_of(v.target), stable_of(v).replicas) for v in seen)), "")
@@ -52,3 +58,13 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
         post_on=scene.execution.target.stable,
     )
     return Move(enter(state, Ended(step.ends_as, step.why, scene.now), scene.now, None), why, tells=(*tells, item))
+
+
+def _after_the_way_back(scene: Scene, state: State, step: WatchingOpen, task: Task, tells: tuple[Tell, ...]) -> Move:
+    """Keep an eye on the gate as long as a write that closes it may still land; then it is over."""
+    lasted = scene.now - step.since
+    if lasted < offline_open.LATE:
+        why = f"open again; a write that closes it may still be on its way, it is looked at for {span(offline_open.LATE)}"
+        return Move(state, why, tasks=(task,), tells=tells, wake_in=EVERY)
+    over = offline_open.gone_back(scene, step)
+    return Move(enter(state, Ended(step.ends_as, step.why, scene.now), scene.now, None), over.why, tells=(*tells, over))
