@@ -82,10 +82,7 @@ class Cluster(Protocol):
         ...
 
     def preflight(self, target: Target, image: str) -> Sequence[Check]:
-        """Ask everything that design section 7 wants of the cluster about this target. Raises Unavailable.
-
-        A target without a canary is one of a maintenance: asked is who else scales or writes it, and what we may do.
-        """
+        """Ask all that design section 7 wants of the cluster; of a maintenance where there is no canary. Raises Unavailable."""
         ...
 
     def close(self) -> None:
