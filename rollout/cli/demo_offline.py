@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
 
@@ -77,22 +77,28 @@ class OfflineScenario:
         place = Shop(stage.sandbox)
         place.faulty[self.image] = self.faulty
         gateway = stage.sandbox.urls["gateway"]
-        words = {
-            "name": f"demo-{self.name}",
-            "about": self.about,
-            "image": self.image,
-            "start": f"{stage.sandbox.clock.now() + LEAD:%Y-%m-%d %H:%M}",
-            "route": shop.ROUTE,
-            "allowed": ALLOWED,
-            "outside": OUTSIDE,
-            "schema": shop.MIGRATION,
-            "gateway": gateway,
-            "drain": _job("drain"),
-            "smoke": _job("smoke"),
-        }
+        start = stage.sandbox.clock.now() + LEAD
+        text = plan_text(f"demo-{self.name}", self.about, self.image, start, gateway)
         gate = GateWatch(f"{gateway}/orders/healthz")
         title = f"{self.name}: {self.about} ({shop.OLD.rpartition('/')[2]} -> {self.image.rpartition('/')[2]})"
-        return Opening(title, PLAN.format(**words), partial(verify, stage, self, place, gate), gate)
+        return Opening(title, text, partial(verify, stage, self, place, gate), gate)
+
+
+def plan_text(name: str, about: str, image: str, start: datetime, gateway: str) -> str:
+    """Write the plan of a maintenance of the shop that begins then (UTC)."""
+    return PLAN.format(
+        name=name,
+        about=about,
+        image=image,
+        start=f"{start:%Y-%m-%d %H:%M}",
+        route=shop.ROUTE,
+        allowed=ALLOWED,
+        outside=OUTSIDE,
+        schema=shop.MIGRATION,
+        gateway=gateway,
+        drain=_job("drain"),
+        smoke=_job("smoke"),
+    )
 
 
 def _job(kind: str) -> str:

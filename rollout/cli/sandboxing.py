@@ -14,14 +14,19 @@ import yaml
 
 from rollout.adapters.clock import SystemClock
 from rollout.adapters.resources import config_folder
+from rollout.cli.demo_offline import plan_text
 from rollout.cli.stage import settings_for
 from rollout.core.errors import Problem, Refused
 from rollout.sandbox.control import NAME as CONTROL
 from rollout.sandbox.control import Control
-from rollout.sandbox.serve import Sandbox, SandboxOptions, manifests_in
+from rollout.sandbox.serve import GATEWAY, Sandbox, SandboxOptions, manifests_in
+from rollout.sandbox.shop import IMAGES, Shop
 
 EXAMPLE = "canary-nginx.yaml"
 QUICK = "canary-quick.yaml"
+OFFLINE = "offline-orders.yaml"
+LEAD = timedelta(minutes=6)
+"""From the start of the sandbox to that of its maintenance."""
 WARM_UP = timedelta(minutes=30)
 
 QUICK_PLAN = """\
@@ -56,6 +61,10 @@ A pretend cluster runs; Ctrl-C ends it. In another terminal:
   rollout watch --config {folder}/rollout.yaml nginx-quick
   ({folder}/{example} is the documented procedure: a day and more.)
 
+  rollout preview --config {folder}/rollout.yaml {folder}/{offline}    # a maintenance of shop/orders behind the gateway
+  rollout submit --config {folder}/rollout.yaml {folder}/{offline}     # begins at {start} UTC (startAt in the file)
+  curl --interface 127.0.0.2 {gateway}/orders/healthz       # from outside; without --interface: the allow-list
+
 What goes wrong is up to you (GET {control}/ shows what can be):
 
   curl -d image=nginx:1.28.0 -d is=errs {control}/behaviours         # crashes, cannot-be-pulled, starts-slowly, is-slow
@@ -75,6 +84,7 @@ def run(folder: Path, speed: float) -> None:
     real = SystemClock()
     options = SandboxOptions(start=real.now() - WARM_UP, speed=speed, warm_up=WARM_UP)
     with Sandbox(real, options, manifests_in(config_folder() / "kubernetes" / "example")) as sandbox:
+        Shop(sandbox)
         sandbox.serve(CONTROL, Control(sandbox.live, lambda: sandbox.urls).respond)
         folder = folder.absolute()
         try:
@@ -95,6 +105,10 @@ def write(sandbox: Sandbox, folder: Path) -> None:
         f"# For `rollout serve` on the sandbox; floors are low, so that a day fits into minutes.\n{text}"
     )
     (folder / QUICK).write_text(QUICK_PLAN)
+    start = sandbox.clock.now() + LEAD
+    about = "orders 3.0 with a new schema, about a quarter of an hour"
+    plan = plan_text("orders-3-0", about, f"{IMAGES}:3.0.0", start, sandbox.urls[GATEWAY])
+    (folder / OFFLINE).write_text(plan)
     shutil.copyfile(config_folder() / "plans" / EXAMPLE, folder / EXAMPLE)
 
 
@@ -113,7 +127,15 @@ def words(sandbox: Sandbox, folder: Path, speed: float) -> str:
     urls = sandbox.urls
     backends = ", ".join(f"{name} {url}" for name, url in urls.items() if name not in {CONTROL, "webhooks"})
     text = HELP.format(
-        folder=folder, quick=QUICK, example=EXAMPLE, control=urls[CONTROL], webhooks=urls["webhooks"], backends=backends
+        folder=folder,
+        quick=QUICK,
+        example=EXAMPLE,
+        offline=OFFLINE,
+        start=f"{sandbox.clock.now() + LEAD:%H:%M}",
+        gateway=urls[GATEWAY],
+        control=urls[CONTROL],
+        webhooks=urls["webhooks"],
+        backends=backends,
     )
     if speed != 1:
         text += (

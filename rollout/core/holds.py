@@ -18,15 +18,18 @@ QUIET = timedelta(hours=1)
 """A reason that comes and goes owes one notice in this time; history has every change."""
 REMIND = timedelta(hours=24)
 """Where a person is needed, the notice is owed again after this time."""
+REMIND_CLOSED = timedelta(minutes=15)
+"""The same while a service is kept from its users: every minute of it hurts."""
 
 
 @dataclass(frozen=True, slots=True)
 class HoldRule:
-    """How one kind of hold behaves. `after`: how long it must stand before people are told."""
+    """How one kind of hold behaves. `after`: how long it must stand before people are told; `remind`: when they are told again."""
 
     credits: bool
     after: timedelta
     notice: NoticeKind = NoticeKind.HELD
+    remind: timedelta = REMIND
 
 
 _M = timedelta(minutes=1)
@@ -50,10 +53,10 @@ RULES = {
     HoldKind.OBSERVED_FAILING: HoldRule(credits=False, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
     HoldKind.ACKNOWLEDGEMENT: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
     HoldKind.UNANNOUNCED: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
-    HoldKind.GATE: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
+    HoldKind.GATE: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON, remind=REMIND_CLOSED),
     HoldKind.WORK: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
-    HoldKind.DECISION: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
-    HoldKind.STUCK: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
+    HoldKind.DECISION: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON, remind=REMIND_CLOSED),
+    HoldKind.STUCK: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON, remind=REMIND_CLOSED),
 }
 _DEADLINE_RUNS = frozenset(
     {HoldKind.OVERDUE, HoldKind.NOT_READY, HoldKind.APPROVAL, HoldKind.EVIDENCE, HoldKind.IDLE, HoldKind.WARMING}
@@ -83,7 +86,7 @@ def settle(scene: Scene, move: Move) -> Move:
         rule = RULES[wait.kind]
         hold = replace(known.get(wait.kind) or Hold(wait.kind, wait.why, scene.now), why=wait.why)
         if scene.now - hold.since >= rule.after and _owed(scene, hold, rule, told):
-            quiet = (last := told.get(wait.kind.value)) is not None and scene.now - last < QUIET
+            quiet = (last := told.get(wait.kind.value)) is not None and scene.now - last < min(QUIET, rule.remind)
             tells.append(_held(scene, hold, wait, None if quiet else rule.notice))
             if not quiet:
                 told[wait.kind.value] = scene.now
@@ -102,7 +105,7 @@ def _owed(scene: Scene, hold: Hold, rule: HoldRule, told: Mapping[str, datetime]
     if rule.notice is not NoticeKind.NEEDS_PERSON:
         return False
     last = told.get(hold.kind.value)
-    return last is None or scene.now - last >= REMIND
+    return last is None or scene.now - last >= rule.remind
 
 
 def _held(scene: Scene, hold: Hold, wait: Wait, notice: NoticeKind | None) -> Tell:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from rollout.core.decision import Move, Scene, Tell, Wait, enter
@@ -23,7 +24,7 @@ CLOSING = ("close", "guard")
 def begin(scene: Scene, state: State, ends_as: Outcome, outcome_why: str, why: str, actor: str = "rollout") -> Move:
     """Decide to open; the write follows when that is in the database."""
     item = Tell("opening", f"{why}; the gate is opened", actor=actor, post_on=scene.execution.target.stable)
-    state = enter(state, OpeningGate(scene.now, ends_as, outcome_why), scene.now, None)
+    state = enter(replace(state, approval=None), OpeningGate(scene.now, ends_as, outcome_why), scene.now, None)
     return Move(state, item.why, tells=(item,), wake_in=timedelta())
 
 

@@ -87,7 +87,8 @@ def _next(scene: Scene, state: State, step: RollingBack, stage: BackStage, why: 
 def _stuck(scene: Scene, state: State, step: RollingBack, why: str) -> Move:
     item = Tell("stuck", f"the way back is stuck in {step.stage.value}, the gate stays closed: {why}",
                 post_on=scene.execution.target.stable, warning=True)  # fmt: skip
-    return Move(replace(state, step=replace(step, stuck=why)), item.why, tells=(item,), wake_in=timedelta())
+    stuck = replace(state, step=replace(step, stuck=why), approval=None)
+    return Move(stuck, item.why, tells=(item,), wake_in=timedelta())
 
 
 def again(scene: Scene, state: State, step: RollingBack, actor: str) -> Move:
@@ -117,13 +118,23 @@ def _halt(scene: Scene, state: State, step: RollingBack, seen: tuple[TargetView,
     )
     quiet, halts, why = halted(scene, "migrate", memory_of(state).migrations)
     if patches or not quiet:
-        return Move(state, patches[0].why if patches else why, forward=patches, tasks=halts, wake_in=POLL)
+        holds = () if patches else _late(scene, step, why)
+        return Move(state, patches[0].why if patches else why, forward=patches, tasks=halts, holds=holds, wake_in=POLL)
     left = writers(seen) if down else ""
     if left:
-        return Move(state, f"way back: {left}", wake_in=timedelta(seconds=2))
+        return Move(state, f"way back: {left}", holds=_late(scene, step, left), wake_in=timedelta(seconds=2))
     if offline_ways.must_restore(plan_in(scene.execution), state):
         return _next(scene, state, step, BackStage.RESTORE, "everything is at 0; the database is restored")
     return _next(scene, state, step, BackStage.START, "the database was not touched; the old version is started")
+
+
+def _late(scene: Scene, step: RollingBack, why: str) -> tuple[Wait, ...]:
+    """Tell that something does not come to rest: a pod on a dead node, a Job that does not end."""
+    long = scene.now - step.since
+    if long < plan_in(scene.execution).spec.quiesce.deadline:
+        return ()
+    words = f"the way back waits for {span(long)}, the gate is closed: {why}"
+    return (Wait(HoldKind.STUCK, words, "It goes on by itself when that is over; look at pods and nodes."),)
 
 
 def _restore(scene: Scene, state: State, step: RollingBack, seen: tuple[TargetView, ...]) -> Move:
@@ -134,10 +145,10 @@ def _restore(scene: Scene, state: State, step: RollingBack, seen: tuple[TargetVi
     left = writers(seen)
     if left:
         patches = tuple(fence_target(scene.execution, view, down=True) for view in seen if stable_of(view).replicas)
-        return Move(state, f"way back: {left}", forward=patches, wake_in=timedelta(seconds=2))
+        return Move(state, f"way back: {left}", forward=patches, holds=_late(scene, step, left), wake_in=timedelta(seconds=2))
     quiet, halts, why = halted(scene, "restore", step.attempt - 1)
     if not quiet:
-        return Move(state, why, tasks=halts, wake_in=POLL)
+        return Move(state, why, tasks=halts, holds=_late(scene, step, why), wake_in=POLL)
     job = standing(scene, "restore", step.attempt, step.since, plan.spec.restore.deadline)
     if job.result is None:
         if job.late:

@@ -57,7 +57,8 @@ def _hook(scene: Scene, state: State, step: Stopping, quiesce: Quiesce) -> Move:
     item = offline_ways.done(scene, "hook", f"hook {work.name}: {result.why}", tuple(sorted(result.facts.items())))
     item = replace(item, notice=None)
     if result.ok:
-        state = replace(state, step=replace(step, hook=step.hook + 1, attempt=1))
+        # The deadline is for pods and sessions to be gone; hooks have their own.
+        state = replace(state, step=replace(step, hook=step.hook + 1, attempt=1, since=scene.now))
         return Move(state, item.why, tells=(item,), wake_in=timedelta())
     if step.attempt > work.retries:
         return offline_decide.ask(scene, state, f"hook {work.name} failed: {result.why}", "stop", step.attempt)
