@@ -12,7 +12,7 @@ from rollout.core.findings import Findings
 from rollout.core.history import NoticeKind, Outcome
 from rollout.core.state import Ended, HoldKind, Observing, Preflight, Reason, State
 from rollout.core.steps import preflight
-from rollout.core.wording import plural
+from rollout.core.wording import plural, span
 
 
 def ladder(scene: Scene, state: State, found: Findings, stop: Reason | None) -> Move:
@@ -45,6 +45,9 @@ def decide(scene: Scene, state: State, found: Findings, waits: tuple[Wait, ...])
     state = replace(state, step=step)
     if step.seen_candidate and replicas == 0 and not any(p.deployment == view.target.canary for p in view.pods):
         return _end(scene, state, tuple(tells))
+    if state.deadline is not None and scene.now >= state.deadline:
+        why = f"{view.target.canary} has been observed for {span(scene.now - step.since)}"
+        waits = (*waits, Wait(HoldKind.OVERDUE, why, "It ends when the canary is at 0 again; `rollout abort` ends it now."))
     words = failing.why if failing is not None else (waits[0].why if waits else "all well")
     return Move(state, f"observing: {words}", tells=tuple(tells), holds=waits)
 

@@ -106,7 +106,7 @@ def _start(scene: Scene, state: State, lines: tuple[Line, ...]) -> Move:
             f"observing {scene.execution.target}: people drive {view.target.canary}, everything is judged and told, nothing changed"
         )
         item = Tell("observing", why, notice=NoticeKind.STARTED, title=f"{scene.execution.target}: observing", lines=warnings)
-        return Move(enter(state, Observing(scene.now), scene.now, None), why, tells=(item,))
+        return Move(enter(state, Observing(scene.now), scene.now, plan.spec.max_soak), why, tells=(item,))
     replicas = plan.spec.replicas.initial
     stable = view.stable.replicas if view.stable is not None else 0
     share = replicas / (replicas + stable)
