@@ -33,6 +33,8 @@ class Outbox:
         self._delivering = threading.Lock()
         self._sending: set[int] = set()
         self.dead = 0
+        """Notices that were given up: what the database had when we began, and what we gave up since."""
+        self._counted = False
 
     def deliver(self) -> int:
         """Send everything that is due now; return how many were handed over."""
@@ -48,6 +50,9 @@ class Outbox:
 
     def _deliver(self) -> int:
         """What is on its way before we look may arrive while we look: it is left for the next time."""
+        if not self._counted:
+            self.dead += sum(self._store.standing().dead.values())
+            self._counted = True
         with self._lock:
             on_their_way = frozenset(self._sending)
         handed = 0
