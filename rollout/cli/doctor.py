@@ -81,7 +81,7 @@ def _preflight(parts: object, plan: Path) -> Iterable[Line]:
     execution = Execution("doctor", read.plan, compiled)
     lines = [CheckLine("policy", "refused", str(problem)) for problem in parts.desk.check(read.plan)]
     if isinstance(read.plan, CanaryPlan):
-        return [*lines, *Preflight(parts.clusters, parts.sources, parts.store, parts.clock).lines(execution)]
+        return [*lines, *Preflight(parts.clusters, parts.sources, parts.store, parts.clock).examine(execution)]
     state, made = begin(execution, parts.clock.now()), performers(parts)
     for kind in ("offline-preflight", "assess"):
         lines += made[kind](execution, state, Task(kind, kind)).lines

@@ -19,6 +19,7 @@ from rollout.cli.maintenance import NAMES, Maintenance
 from rollout.cli.portrait import STEPS, Portrait
 from rollout.cli.upcoming import upcoming
 from rollout.core.history import Event, Outcome
+from rollout.core.state import HoldKind
 from rollout.core.wording import number, span
 from rollout.ports import HistoryRow, RolloutRow
 
@@ -61,7 +62,8 @@ def picture(portrait: Portrait) -> RenderableType:
     following = str(upcoming(portrait.execution, portrait.state, portrait.now))
     if following:
         parts.append(Text(f"next: {following}", style="bold cyan"))
-    if portrait.state.paused is not None:
+    told = any(hold.kind is HoldKind.PAUSED for hold in portrait.state.holds)
+    if portrait.state.paused is not None and not told:
         parts.append(Text(f"paused by {portrait.state.paused.actor}: {portrait.state.paused.reason}", style="yellow"))
     parts.extend(Text(f"held ({hold.kind.value}): {hold.why}", style="yellow") for hold in portrait.state.holds)
     parts.extend(Text(f"! {remark}", style="bold red") for remark in portrait.remarks)
@@ -78,14 +80,14 @@ def _steps(portrait: Portrait) -> Text:
     text = Text()
     step = portrait.row.step
     planned = STEPS if portrait.maintenance is None else portrait.maintenance.steps
-    names = planned if step in planned else tuple(dict.fromkeys((*(event.step for event in portrait.events), step)))
+    names = planned if step in planned else tuple(dict.fromkeys((*portrait.visited, step)))
     for name in names:
-        style = "bold cyan" if name == step else "dim"
-        text.append(f" {NAMES.get(name, name)} ", style=style)
+        word = NAMES.get(name, name)
+        text.append(f"[{word}]" if name == step else word, style="bold cyan" if name == step else "dim")
         if name != names[-1]:
-            text.append(">", style="dim")
+            text.append("→", style="dim")
     if portrait.size:
-        text.append(f"   canary {'●' * portrait.size} {portrait.size}", style="bold")
+        text.append(f"\ncanary {'●' * portrait.size} {portrait.size}", style="bold")
     return text
 
 
@@ -125,7 +127,9 @@ def history_lines(rows: Sequence[HistoryRow], *, evidence: bool) -> None:
                 # Requests that nobody measured are stored as -1.
                 counts = ", ".join(f"{name} {number(value)}" for name, value in item.counts if value != -1)
                 typer.echo(f"    {item.signal} {item.window_start:%H:%M}-{item.window_end:%H:%M}: {item.verdict}; {item.why}")
-                typer.echo(f"      {counts}" + (f"; asked: {item.query}" if item.query else ""))
+                typer.echo(f"      {counts}")
+                for line in item.query.splitlines():
+                    typer.echo(f"      asked: {line}")
 
 
 def notice_lines(notices: Sequence[Mapping[str, Any]]) -> None:

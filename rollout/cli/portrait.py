@@ -56,6 +56,8 @@ class Portrait:
     events: tuple[Event, ...]
     maintenance: Maintenance | None = None
     chain: tuple[Link, ...] = ()
+    visited: tuple[str, ...] = ()
+    """The steps that it has been in, in order."""
     remarks: tuple[str, ...] = ()
     """What is wrong around it: no daemon runs, notices never arrived."""
 
@@ -132,7 +134,8 @@ def portrait_from(
     alphas = {signal.name: signal.alpha for signal in execution.signals}
     curves = tuple(Curve(signal, 1 / alphas.get(signal.name, 0.01), _hours(signal.name, events)) for signal in state.signals)
     told = tuple(event for event in events if event.kind != "hourly-summary")[-latest:]
-    return Portrait(row, execution, state, now, curves, told, maintenance_of(execution, state, events))
+    visited = tuple(dict.fromkeys(event.step for event in events))
+    return Portrait(row, execution, state, now, curves, told, maintenance_of(execution, state, events), visited=visited)
 
 
 def _hours(signal: str, events: tuple[Event, ...]) -> tuple[Hour, ...]:

@@ -10,9 +10,12 @@ from zoneinfo import ZoneInfo
 
 from rollout.adapters.clock import SystemClock
 from rollout.cli.maintenance import report_lines
+from rollout.core.cohorts import Deployment
 from rollout.core.errors import Problem, Refused
 from rollout.core.plan import CanaryPlan, Plan
+from rollout.core.plan_canary import Mode
 from rollout.core.policy import Policy
+from rollout.core.shares import Refusal, start_share
 from rollout.core.wording import percent, plural, span
 
 
@@ -78,8 +81,10 @@ def timetable(plan: Plan, start: datetime, stable: int, policy: Policy) -> Timet
         from rollout.cli.timetable_offline import offline_timetable  # noqa: PLC0415 - only where it is needed
 
         return offline_timetable(plan)
-    entries = [_entry(policy, at, what, share) for at, what, share in _canary(plan, start, stable)]
-    return Timetable(plan.name, plan.spec.timezone, tuple(entries), tuple(_notes(plan)))
+    steps = _observed(plan, start) if plan.spec.mode is Mode.OBSERVE else _canary(plan, start, stable)
+    entries = [_entry(policy, at, what, share) for at, what, share in steps]
+    notes = (*_shares(plan, stable), *_notes(plan), *_policy(policy))
+    return Timetable(plan.name, plan.spec.timezone, tuple(entries), notes)
 
 
 def _entry(policy: Policy, at: datetime, what: str, share: float | None) -> Entry:
@@ -110,6 +115,35 @@ def _canary(plan: CanaryPlan, start: datetime, stable: int) -> Iterator[tuple[da
     at += spec.promotion.watch
     yield at, f"{target.canary} goes to 0: done", None
     yield start + spec.max_soak, "without enough evidence by now, a person is asked", None
+
+
+def _observed(plan: CanaryPlan, start: datetime) -> Iterator[tuple[datetime, str, float | None]]:
+    canary = plan.target.canary
+    yield start, f"mode: observe; people drive {canary}, everything is judged and told, nothing is changed", None
+    yield start + plan.spec.max_soak, f"if {canary} is not at 0 again by now, a person is asked", None
+
+
+def _shares(plan: CanaryPlan, stable: int) -> Iterator[str]:
+    if plan.spec.mode is Mode.OBSERVE:
+        return
+    yield f"shares: beside {plural(stable, 'stable replica')}; another number with --stable"
+    target = plan.target
+    there = Deployment(target.stable, target.namespace, "", "", 0, 0, stable, {}, ready=stable)
+    if isinstance(refusal := start_share(plan, there), Refusal):
+        yield f"REFUSED at the start: {refusal.why}; {refusal.remedy}"
+
+
+def _policy(policy: Policy) -> Iterator[str]:
+    """Say within which guard rails the plan was checked."""
+    soak, every = span(policy.minimum_soak), span(policy.minimum_interval)
+    first, most = percent(policy.maximum_initial_share), percent(policy.maximum_share)
+    size = f"at most {policy.maximum_step} at once and {policy.maximum_replicas} in all"
+    shares = f"initialShare up to {first}, maxShare up to {most}, maxBlind up to {span(policy.maximum_blind)}"
+    yield f"policy: soak at least {soak}, replicas at least {every} apart, {size}, {shares}: kept"
+    places, images = ", ".join(policy.allowed_namespaces), ", ".join(policy.allowed_images)
+    yield f"policy: namespaces {places}; images {images}: kept"
+    names = ", ".join(window.name for window in policy.freeze_windows)
+    yield f"policy: freeze windows {names}; a step that falls into one is marked" if names else "policy: no freeze windows"
 
 
 def _notes(plan: CanaryPlan) -> Iterator[str]:

@@ -221,8 +221,8 @@ def _said(signal: Signal, state: SignalState, verdict: Verdict, why: str, e_valu
         verdict = Verdict.SUSPECT
     words = why.removeprefix(f"{signal.name}: ")
     if by_test:
-        shared = ", averaged over all signals" if signal.counts else ""
-        words = f"{words.split('; ')[0]}, E = {number(e_value)} (acts at {number(line)}{shared})"
+        acts = f"acts when all signals average {number(line)}" if signal.counts else f"acts at {number(line)}"
+        words = f"{words.split('; ')[0]}, E = {number(e_value)} ({acts})"
     return replace(state, verdict=Verdict.HEALTHY if verdict is Verdict.IDLE else verdict, why=words, e_value=min(e_value, 1e300))
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
 from rollout.core.cohorts import TargetView
 from rollout.core.decision import Execution
+from rollout.core.history import Outcome
 from rollout.core.observation import Line, Task, TaskResult
 from rollout.core.plan import CanaryPlan
 from rollout.core.plan_canary import Mode
+from rollout.core.shares import Refusal, start_share
 from rollout.core.signals import Alarms, Answer, Counts, Gauges, NoData, PodKey, Question, Unreachable, Window
 from rollout.core.signals_compiled import Signal
 from rollout.core.state import State
+from rollout.core.target import Target
 from rollout.core.windows import floor
-from rollout.ports import Check, Clock, Cluster, SignalSource, Store, Unavailable
+from rollout.core.wording import percent
+from rollout.ports import Check, Clock, Cluster, RolloutFilter, SignalSource, Store, Unavailable
 
 MUST_EXIST = frozenset({"stable", "canary", "container"})
 """Checks without which there is nothing to observe either."""
@@ -40,26 +44,63 @@ class Preflight:
         return TaskResult(task.key, self._clock.now(), "done", ok=not refused, why=why, lines=lines)
 
     def lines(self, execution: Execution) -> Iterable[Line]:
-        """Run every check and word what was found."""
+        """Run every check and word what was found. Raises Unavailable at the first who does not answer."""
         target = execution.target
         cluster = self._clusters.get(target.cluster)
         if cluster is None:
-            yield Line("cluster", "refused", f"no cluster {target.cluster!r} is configured", "add it to the daemon's configuration")
+            yield _no_cluster(target)
             return
+        yield from self._cluster_lines(execution, cluster)
+        yield from self._signals(execution, cluster.look(target, timeout=LOOK_TIMEOUT))
+
+    def examine(self, execution: Execution) -> Iterator[Line]:
+        """Run every check for a person: also what the rollout itself asks, and who does not answer is a line among the others."""
+        target = execution.target
+        cluster = self._clusters.get(target.cluster)
+        if cluster is None:
+            yield _no_cluster(target)
+            return
+        yield self._free(execution)
+        try:
+            yield from self._cluster_lines(execution, cluster)
+            view = cluster.look(target, timeout=LOOK_TIMEOUT)
+        except Unavailable as error:
+            yield Line(f"cluster {target.cluster}", "refused", str(error), "nothing more can be checked until it answers")
+            return
+        yield from _share(execution, view)
+        yield from self._signals(execution, view, patient=True)
+
+    def _free(self, execution: Execution) -> Line:
+        """Say whether another rollout has the target."""
+        target = execution.target
+        active = RolloutFilter(outcomes=(Outcome.ACTIVE,), target=str(target), limit=100)
+        busy = [row for row in self._store.rollouts(active) if row.cluster == target.cluster]
+        if not busy:
+            return Line("target", "ok", f"no other rollout is active on {target}")
+        if busy[0].plan_hash == execution.plan.hash():
+            return Line("target", "ok", f"rollout {busy[0].id} is this very plan, {busy[0].step}")
+        remedy = f"wait for it, `rollout abort {busy[0].id}`, or say `supersede: {busy[0].id}` in the plan"
+        return Line("target", "refused", f"rollout {busy[0].id} is active on {target} ({busy[0].step})", remedy)
+
+    def _cluster_lines(self, execution: Execution, cluster: Cluster) -> Iterator[Line]:
+        target = execution.target
         observed = isinstance(execution.plan, CanaryPlan) and execution.plan.spec.mode is Mode.OBSERVE
         for check in cluster.preflight(target, execution.image):
             yield _observed(_line(check)) if observed else _line(check)
-        view = cluster.look(target, timeout=LOOK_TIMEOUT)
-        yield from self._signals(execution, view)
 
-    def _signals(self, execution: Execution, view: TargetView) -> Iterable[Line]:
+    def _signals(self, execution: Execution, view: TargetView, *, patient: bool = False) -> Iterable[Line]:
         """Ask every signal now about the stable's pods: a query that returns nothing now will return nothing later."""
         if not execution.signals:
             yield Line("signals", "warning", "the plan names no signal: only Kubernetes itself is watched",
                        "add `signals: [skywalking-traces, apisix-5xx, error-logs]`")  # fmt: skip
             return
         for signal in execution.signals:
-            yield self._signal(execution, signal, view)
+            try:
+                yield self._signal(execution, signal, view)
+            except Unavailable as error:
+                if not patient:
+                    raise
+                yield Line(f"signal {signal.name}", "refused", str(error), "the rollout waits for it, and is refused in the end")
 
     def _signal(self, execution: Execution, signal: Signal, view: TargetView) -> Line:
         name = f"signal {signal.name}"
@@ -104,6 +145,22 @@ class Preflight:
             )
         )
         return Question(signal.name, signal.backend, signal.ask, signal.parameters, pods, window)
+
+
+def _no_cluster(target: Target) -> Line:
+    return Line("cluster", "refused", f"no cluster {target.cluster!r} is configured", "add it to the daemon's configuration")
+
+
+def _share(execution: Execution, view: TargetView) -> Iterator[Line]:
+    """Say which part of the traffic the first replica would get now."""
+    plan = execution.plan
+    if not isinstance(plan, CanaryPlan) or view.stable is None or plan.spec.mode is Mode.OBSERVE:
+        return
+    share = start_share(plan, view.stable)
+    if isinstance(share, Refusal):
+        yield Line("share", "refused", share.why, share.remedy)
+    else:
+        yield Line("share", "ok", f"the first replica gets {percent(share)} beside {view.stable.ready} ready ones")
 
 
 def _observed(line: Line) -> Line:

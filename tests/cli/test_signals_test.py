@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,11 +31,11 @@ HISTORY = timedelta(minutes=45)
 
 
 @contextmanager
-def sandbox(behaviour: Behaviour) -> Iterator[Sandbox]:
+def sandbox(behaviour: Behaviour, of: Sequence[dict[str, Any]] | None = None) -> Iterator[Sandbox]:
     """Serve ten pods that have behaved so for three quarters of an hour."""
     clock = SystemClock()
     options = SandboxOptions(start=clock.now() - HISTORY, warm_up=timedelta())
-    with Sandbox(clock, options, manifests("nginx")) as made:
+    with Sandbox(clock, options, of or manifests("nginx")) as made:
         with made.using() as world:
             world.behaviours[OLD] = behaviour
         made.advance(HISTORY)

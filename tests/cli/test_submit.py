@@ -106,5 +106,24 @@ def test_preview_dates_every_step_in_the_plans_zone(terminal: Terminal) -> None:
     assert [step["at"] for step in steps[:3]] == ["2026-11-23T01:00:00Z", "2026-11-23T07:00:00Z", "2026-11-23T13:00:00Z"]
 
 
+def test_preview_shows_shares_for_how_many_replicas_the_policy_and_what_would_be_refused(terminal: Terminal) -> None:
+    config = terminal.file("rollout.yaml", "policy:\n  freezeWindows: [{name: release week, from: 2026-11-23, to: 2026-11-24}]\n")
+    words = terminal.type("preview", terminal.plan(), "--at", "2026-11-23T09:00", "--stable", "4", ROLLOUT_CONFIG=config).out
+
+    assert "shares: beside 4 stable replicas" in words
+    assert "REFUSED at the start: 1 canary replica beside 4 ready of 4 stable ones are 1/5 = 20 %" in words
+    assert "FROZEN by release week: waits" in words
+    assert "policy: soak at least 1 d, replicas at least 6 h apart" in words
+    assert "policy: freeze windows release week" in words
+    assert "REFUSED" not in terminal.type("preview", terminal.plan(), "--stable", "10").out
+
+
+def test_preview_of_an_observed_canary_promises_no_step_of_ours(terminal: Terminal) -> None:
+    steps = terminal.type("preview", terminal.plan(extra="  mode: observe\n"), "-o", "json").document["steps"]
+
+    assert ["nothing is changed" in step["what"] for step in steps] == [True, False]
+    assert "replica" not in " ".join(step["what"] for step in steps)
+
+
 def test_schema_is_a_json_schema(terminal: Terminal) -> None:
     assert "$defs" in terminal.type("schema").document

@@ -1,0 +1,97 @@
+"""`rollout doctor PLAN` on the sandbox: everything that would refuse or hold it, at once, also where somebody does not answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rollout.cli import sandboxing
+from rollout.sandbox.behaviour import Behaviour
+from rollout.sandbox.faults import Failing, Fault
+from rollout.sandbox.serve import Sandbox
+from tests.cli.console import Answer, Terminal
+from tests.cli.test_signals_test import PLAN, sandbox
+from tests.simulation.days import manifests
+
+
+@pytest.fixture(scope="module")
+def usual() -> Iterator[Sandbox]:
+    with sandbox(Behaviour(error_rate=0.02), [_probed(document) for document in manifests("nginx")]) as made:
+        yield made
+
+
+def _probed(document: dict[str, Any]) -> dict[str, Any]:
+    if document["kind"] == "Deployment":
+        for container in document["spec"]["template"]["spec"]["containers"]:
+            container["readinessProbe"] = {"httpGet": {"path": "/", "port": 80}}
+    return document
+
+
+def asked(made: Sandbox, folder: Path, more: str = "", signals: str = "apisix-5xx, error-logs") -> Answer:
+    sandboxing.write(made, folder)
+    terminal = Terminal(folder)
+    plan = terminal.file("plan.yaml", PLAN.replace("SIGNALS", signals) + more)
+    return terminal.type("doctor", plan, ROLLOUT_CONFIG=str(folder / "rollout.yaml"))
+
+
+def levels(answer: Answer) -> dict[str, str]:
+    lines = [line for line in answer.out.splitlines() if not line.startswith(" ")]
+    return {line.split(None, 1)[1].split(": ", 1)[0]: line.split(None, 1)[0] for line in lines}
+
+
+def test_a_plan_that_may_start_is_fit_by_every_check(usual: Sandbox, tmp_path: Path) -> None:
+    answer = asked(usual, tmp_path)
+
+    assert answer.code == 0, answer.out
+    assert "share: the first replica gets 9.1 % beside 10 ready ones" in answer.out
+    assert "target: no other rollout is active on default/nginx" in answer.out
+    assert "REFUSED" not in answer.out
+
+
+def test_a_share_that_would_be_refused_is_said_before_anything_is_submitted(usual: Sandbox, tmp_path: Path) -> None:
+    answer = asked(usual, tmp_path, "  initialShare: 5%\n")
+
+    assert (answer.code, levels(answer)["share"]) == (2, "REFUSED")
+    assert "1/11 = 9.1 % of the traffic, not under initialShare (5 %)" in answer.out
+
+
+def test_a_target_that_another_rollout_has_is_named(usual: Sandbox, tmp_path: Path) -> None:
+    sandboxing.write(usual, tmp_path)
+    terminal = Terminal(tmp_path)
+    other = terminal.file("other.yaml", PLAN.replace("SIGNALS", "").replace("name: nginx}", "name: other}"))
+    row = terminal.type("submit", other, "-o", "json", ROLLOUT_CONFIG=str(tmp_path / "rollout.yaml")).document
+    answer = asked(usual, tmp_path)
+
+    assert (answer.code, levels(answer)["target"]) == (2, "REFUSED")
+    assert f"say `supersede: {row['id']}` in the plan" in answer.out
+
+
+def test_a_backend_that_does_not_answer_is_one_line_and_the_others_are_still_checked(usual: Sandbox, tmp_path: Path) -> None:
+    with usual.using() as world:
+        world.faults.set("prometheus", Fault(Failing.UNAVAILABLE_503))
+    try:
+        answer = asked(usual, tmp_path)
+    finally:
+        with usual.using() as world:
+            world.faults.clear()
+    found = levels(answer)
+
+    assert answer.code == 2
+    assert (found["signal apisix-5xx"], found["signal error-logs"]) == ("REFUSED", "ok")
+
+
+def test_what_would_refuse_our_canary_only_warns_where_people_drive_theirs(usual: Sandbox, tmp_path: Path) -> None:
+    with usual.using() as world:
+        world.scale("default", "nginx-canary", 2)
+    try:
+        enforced, observed = asked(usual, tmp_path), asked(usual, tmp_path, "  mode: observe\n")
+    finally:
+        with usual.using() as world:
+            world.scale("default", "nginx-canary", 0)
+
+    assert levels(enforced)["canary at rest"] == "REFUSED"
+    assert levels(observed)["canary at rest"] == "WARNING"
+    assert observed.code == 0, observed.out
