@@ -7,12 +7,16 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from rollout.adapters.clock import SystemClock
 from rollout.cli.app import app
+from rollout.cli.pictures import picture
+from rollout.cli.portrait import portrait_of
 from rollout.store import schema
+from tests.simulation.days import Day, H
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,6 +44,17 @@ def test_every_command_in_the_readme_exists() -> None:
     }
     known = set(get_command(app).commands)  # type: ignore[attr-defined]  # a group has them
     assert named <= known, f"not commands: {sorted(named - known)}"
+
+
+def test_the_picture_is_what_show_draws() -> None:
+    day = Day("skywalking-traces", "apisix-5xx", base=0.002).run(20 * H)
+    row = day.store.rollout(day.id)
+    assert row is not None
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(picture(portrait_of(day.store, day.codec, row, day.clock.now())))
+    drawn = README[README.index("╭") : README.index("╯")].splitlines()
+    assert [line for line in drawn[:-1] if line not in capture.get().splitlines()] == []
 
 
 def test_every_link_leads_to_a_file() -> None:

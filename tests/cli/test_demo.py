@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from rollout.cli import demo_scenarios
 from rollout.cli.demo_canary import CANARIES, SIGNALS
 from rollout.core.history import Outcome
 from tests.cli.console import Answer, Terminal
+
+README = Path(__file__).resolve().parent.parent.parent / "README.md"
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +95,25 @@ def test_the_demo_keeps_away_from_a_database_in_use(tmp_path: Path) -> None:
 
     assert answer.code == 2
     assert rollout in answer.err
+
+
+def _documented(command: str) -> set[str]:
+    """The top-level keys that the README promises for a command's `-o json`."""
+    (cell,) = re.findall(rf"^\| {re.escape(command)} \| (.*) \|$", README.read_text(encoding="utf-8"), re.MULTILINE)
+    text = cell[cell.index("`{") : cell.index("}`") + 1]
+    return set(re.findall(r"\w+", re.sub(r"\[\{.*?\}\]", "", text)))
+
+
+def test_what_the_readme_says_of_json_is_what_is_printed(played: tuple[Terminal, Answer]) -> None:
+    terminal, _ = played
+    (row,) = terminal.type("list", "--all", "-o", "json").document
+    shown = terminal.type("show", "demo-crash", "-o", "json").document
+    history = terminal.type("history", "demo-crash", "-o", "json").document
+    notices = terminal.type("history", "demo-crash", "--notices", "-o", "json").document
+
+    assert set(row) == _documented("`list`, `submit`")
+    assert set(shown) == {*row, *_documented("`show`")}
+    assert set(history[0]) == _documented("`history`")
+    assert set(notices[0]) == _documented("`history --notices`")
+    assert set(terminal.type("preview", terminal.plan(), "-o", "json").document) == _documented("`preview`")
+    assert set(terminal.type("doctor", "-o", "json", KUBECONFIG="/nowhere").document[0]) == _documented("`doctor`")
