@@ -107,7 +107,7 @@ def gateway_errors(cluster: KubernetesControlPlane, database: PostgreSql, times:
             (pod,) = stage.pods("canary")
             counted = f'apisix_http_status{{route="{stage.namespace}",code="502",node="{pod["status"]["podIP"]}"}} > 0'
             wait_until(lambda r=rollout: stage.state(r).signals[0].seen_at is not None, 60, "a healthy window", every=0.2)  # type: ignore[misc]  # bound now
-            traffic.errors = {"-errs": 12}
+            traffic.errors = {"-errs": 0.6}
             visible = first(lambda query=counted: prometheus.query(query))  # type: ignore[misc]  # bound now
             stage.wait_for_end(rollout)
             found.append((stopped_at(stage, number) - visible) * 1000)
@@ -125,7 +125,7 @@ def trace_errors(cluster: KubernetesControlPlane, database: PostgreSql, times: i
         for number in range(times):
             stage = stack.enter_context(Stage(cluster, database, backends=[backend]))
             agents = stack.enter_context(Agents(stage.api, oap, stage.namespace, requests=4))
-            agents.errors = {"-errs": 3}
+            agents.errors = {"-errs": 0.75}
             stage.daemon()
             wait_until(lambda a=agents: a.known(10), 90, "a whole minute of every pod", every=0.5)  # type: ignore[misc]  # bound now
             threads.append(threading.Thread(target=_one_trace, args=(stage, oap, found), name=f"traces-{number}"))

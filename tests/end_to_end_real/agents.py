@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Mapping
 from typing import Self
 
 import httpx
 
-from tests.end_to_end_real.traffic import ready_pods
+from tests.end_to_end_real.traffic import Failing, ready_pods
 from tests.peers.kubernetes import KubernetesApi
 from tests.peers.oap import OapServer
 
@@ -19,8 +20,8 @@ BEFORE = 180_000
 class Agents:
     """Sends `requests` a second for each ready pod of a namespace, to a service of the same name; instances are called by IP.
 
-    A pod that is seen first has sent for three minutes, so that preflight finds a whole minute. `errors`: how many fail, by
-    what the pod's image ends with.
+    A pod that is seen first has sent for three minutes, so that preflight finds a whole minute. `errors`: the share that
+    fails, by what the pod's image ends with.
     """
 
     def __init__(self, api: KubernetesApi, oap: OapServer, namespace: str, requests: int = 20) -> None:
@@ -30,7 +31,8 @@ class Agents:
         self._requests = requests
         self._ending = threading.Event()
         self._seen: set[str] = set()
-        self.errors: dict[str, int] = {}
+        self._failing = Failing()
+        self.errors: Mapping[str, float] = {}
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._run, name="agents")
@@ -61,5 +63,5 @@ class Agents:
             for past in range(now - BEFORE, now, 20_000):
                 self._oap.push_requests(self._namespace, ip, past, 2)
             self._seen.add(ip)
-        bad = next((count for end, count in self.errors.items() if image.endswith(end)), 0)
+        bad = self._failing.of(ip, image, self._requests, self.errors)
         self._oap.push_requests(self._namespace, ip, now, self._requests, errors=bad)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import ExitStack
+
 import pytest
 
 from rollout.core.history import Outcome
@@ -46,31 +49,54 @@ def test_what_kubernetes_shows_takes_the_canary_to_0(stage: Stage, image: str, w
     check_stepped_back(stage, rollout, "pod-guard", words)
 
 
-def test_errors_that_only_prometheus_shows_take_the_canary_to_0(busy_stage: Stage) -> None:
+GROSS = {"-errs": 0.6}
+"""More than half: a hard guard acts on the first window."""
+GREY = {"-errs": 0.12, OLD: 0.01}
+"""From 1 % to 12 %: no guard sees it, only the test of the counts does."""
+
+
+def check_which(row_why: str, errors: Mapping[str, float]) -> None:
+    """The reason is the right one of the two: a guard, or evidence that reached its line."""
+    assert ("at least half" in row_why) is (errors is GROSS), row_why
+    assert ("the candidate is worse" in row_why) is (errors is GREY), row_why
+
+
+@pytest.mark.parametrize("errors", [GROSS, GREY], ids=["gross", "grey"])
+def test_errors_that_only_prometheus_shows_take_the_canary_to_0(busy_stage: Stage, errors: Mapping[str, float]) -> None:
     stage = busy_stage
     assert stage.traffic is not None
-    stage.traffic.errors = {"-errs": 12}
+    stage.traffic.errors = errors
     stage.daemon()
-    rollout = stage.submit(stage.plan("nginx:1.29-errs", signals=[stage.errors_at_the_gateway]))
-    stage.wait_for_end(rollout, 60)
+    long = {"soak": "5m", "maxSoak": "30m", "replicas": {"max": 1, "every": "2s"}}
+    rollout = stage.submit(stage.plan("nginx:1.29-errs", signals=[stage.errors_at_the_gateway], **long))
+    row = stage.wait_for_end(rollout, 120)
     check_stepped_back(stage, rollout, "signal", "apisix-5xx")
+    check_which(row.why, errors)
 
 
 def test_errors_that_only_traces_show_take_the_canary_to_0(
     kubernetes_peer: KubernetesControlPlane, postgresql_peer: PostgreSql, oap_peer: OapServer
 ) -> None:
+    """Both kinds at once, side by side, because SkyWalking takes minutes."""
     backend = {"name": "skywalking", "type": "skywalking", "url": oap_peer.url, "settle": "5s"}
-    with (
-        Stage(kubernetes_peer, postgresql_peer, backends=[backend]) as stage,
-        Agents(stage.api, oap_peer, stage.namespace) as agents,
-    ):
-        agents.errors = {"-errs": 12}
-        stage.daemon()
-        signal = {"preset": "skywalking-traces", "window": "60s", "delay": "6s", "parameters": {"service": stage.namespace}}
-        wait_until(lambda: agents.known(10), 60, "a whole minute of every pod in OAP", every=0.5)
-        rollout = stage.submit(stage.plan("nginx:1.29-errs", signals=[signal], soak="5m", maxSoak="30m"))
-        stage.wait_for_end(rollout, 200)
-        check_stepped_back(stage, rollout, "signal", "skywalking-traces")
+    with ExitStack() as stack:
+        started = []
+        for errors in (GROSS, GREY):
+            stage = stack.enter_context(Stage(kubernetes_peer, postgresql_peer, backends=[backend]))
+            agents = stack.enter_context(Agents(stage.api, oap_peer, stage.namespace))
+            agents.errors = errors
+            stage.daemon()
+            started.append((stage, agents, errors))
+        rollouts = []
+        for stage, agents, _ in started:
+            signal = {"preset": "skywalking-traces", "window": "60s", "delay": "6s", "parameters": {"service": stage.namespace}}
+            wait_until(lambda a=agents: a.known(10), 120, "a whole minute of every pod in OAP", every=0.5)  # type: ignore[misc]  # bound now
+            long = {"soak": "10m", "maxSoak": "30m", "replicas": {"max": 1, "every": "2s"}}
+            rollouts.append(stage.submit(stage.plan("nginx:1.29-errs", signals=[signal], **long)))
+        for (stage, _, errors), rollout in zip(started, rollouts, strict=True):
+            row = stage.wait_for_end(rollout, 300)
+            check_stepped_back(stage, rollout, "signal", "skywalking-traces")
+            check_which(row.why, errors)
 
 
 def test_trouble_in_the_middle_of_promotion_puts_every_pod_back(stage: Stage) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Mapping
 from typing import Self
 
 import httpx
@@ -16,10 +17,24 @@ from tests.peers.prometheus import Prometheus
 EVERY = 0.5
 
 
+class Failing:
+    """Which requests fail: a share by what an image ends with, dealt out evenly, so that one in a hundred is one in a hundred."""
+
+    def __init__(self) -> None:
+        self._owed: dict[str, float] = {}
+
+    def of(self, pod: str, image: str, requests: int, shares: Mapping[str, float]) -> int:
+        """How many of a pod's next requests fail."""
+        share = next((share for end, share in shares.items() if image.endswith(end)), 0.0)
+        owed = self._owed.get(pod, 0.0) + requests * share
+        self._owed[pod] = owed - int(owed)
+        return int(owed)
+
+
 class Traffic:
     """Serves `requests` twice a second at each ready pod of a namespace, under a route of the same name.
 
-    `errors`: how many of them fail, by what the pod's image ends with.
+    `errors`: the share of them that fails, by what the pod's image ends with.
     """
 
     def __init__(self, api: KubernetesApi, exporter: GatewayExporter, namespace: str, requests: int = 20) -> None:
@@ -30,7 +45,8 @@ class Traffic:
         self._ending = threading.Event()
         self._nodes: set[str] = set()
         self._pods: list[tuple[str, str]] = []
-        self.errors: dict[str, int] = {}
+        self._failing = Failing()
+        self.errors: Mapping[str, float] = {}
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._run, name="traffic")
@@ -48,7 +64,7 @@ class Traffic:
             with contextlib.suppress(httpx.HTTPError, AssertionError):
                 self._pods = ready_pods(self._api, self._namespace)
             for ip, image in self._pods:
-                bad = next((count for end, count in self.errors.items() if image.endswith(end)), 0)
+                bad = self._failing.of(ip, image, self._requests, self.errors)
                 self._nodes.add(ip)
                 self._exporter.serve(ip, self._requests - bad, route=self._namespace)
                 # Also when none fails: a counter that is there from the start.
