@@ -196,7 +196,7 @@ def status(code: int, message: str, reason: str = "") -> Tell:
     return Tell(code, {"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message})
 
 
-def until(what: Callable[[], bool], seconds: float = 8.0) -> None:
+def until(what: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for a condition of another thread; fail when it does not come."""
     deadline = time.monotonic() + seconds  # noqa: TID251 - the test waits for real threads
     pause = threading.Event()

@@ -44,7 +44,7 @@ def connected(place: TestedCluster) -> Iterator[KubernetesCluster]:
 def cluster(place: TestedCluster) -> Iterator[KubernetesCluster]:
     with connected(place) as cluster:
         cluster.follow(place.namespace)
-        until(lambda: isinstance(cluster.view(place.target), TargetView), 20)
+        until(lambda: isinstance(cluster.view(place.target), TargetView), 60)
         yield cluster
 
 
@@ -79,7 +79,7 @@ def begun(cluster: KubernetesCluster, place: TestedCluster, rollout: str = "r1")
 
 
 def test_memory_shows_what_the_api_shows(cluster: KubernetesCluster, place: TestedCluster) -> None:
-    until(lambda: sum(p.serving for p in seen(cluster, place).pods) == 10, 20)
+    until(lambda: sum(p.serving for p in seen(cluster, place).pods) == 10, 60)
     view, asked = seen(cluster, place), cluster.look(place.target, timeout=SECONDS)
     assert view.stable is not None
     assert view.stable.rolled_out
@@ -101,7 +101,7 @@ def test_going_forward_is_seen_by_the_watches_and_wakes_the_subscriber(cluster: 
     cluster.subscribe(lambda _namespace, deployment: woken.set() if deployment == "nginx-canary" else None)
     begun(cluster, place)
     assert woken.wait(10)
-    until(lambda: any(p.deployment == "nginx-canary" and p.serving for p in seen(cluster, place).pods), 30)
+    until(lambda: any(p.deployment == "nginx-canary" and p.serving for p in seen(cluster, place).pods), 60)
     canary = seen(cluster, place).canary
     assert canary is not None
     assert (canary.replicas, canary.images["nginx"]) == (1, NEW)
@@ -130,14 +130,14 @@ def test_a_pod_in_trouble_is_seen_with_its_reason(
 ) -> None:
     version = canary_now(cluster, place).resource_version
     cluster.apply(replace(start(place, version), image=place.trouble.image(behaviour)), timeout=SECONDS)
-    until(lambda: shown in trouble_of(cluster, place), 30)
+    until(lambda: shown in trouble_of(cluster, place), 60)
     assert not any(p.ready or p.serving for p in canary_pods(cluster, place))
 
 
 def test_a_pod_that_is_drained_is_displaced_and_serves_no_more(cluster: KubernetesCluster, place: TestedCluster) -> None:
     version = canary_now(cluster, place).resource_version
     cluster.apply(replace(start(place, version), image=place.trouble.image("stuck")), timeout=SECONDS)
-    until(lambda: any(p.serving for p in canary_pods(cluster, place)), 30)
+    until(lambda: any(p.serving for p in canary_pods(cluster, place)), 60)
     name = canary_pods(cluster, place)[0].name
     body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": place.namespace}}
     place.admin.want(Request("create", "pods", place.namespace, name, subresource="eviction", body=body))
@@ -274,7 +274,7 @@ def test_a_right_that_is_missing_is_told_by_preflight_by_the_write_and_by_the_vi
             cluster.apply(patch, timeout=SECONDS)
         assert caught.value.code == 403
         cluster.follow(place.namespace)
-        until(lambda: "403" in str(getattr(cluster.view(place.target), "why", "")), 20)
+        until(lambda: "403" in str(getattr(cluster.view(place.target), "why", "")), 60)
         view = cluster.view(place.target)
         assert isinstance(view, Unreachable)
         assert "pods of namespace" in view.why

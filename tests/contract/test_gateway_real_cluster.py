@@ -57,7 +57,7 @@ def objects(kubernetes_peer: KubernetesControlPlane) -> Iterator[tuple[Kubernete
     kubeconfig = kubernetes_peer.kubeconfig_for("daemon", namespace, *RULES)
     kubernetes_peer.api.apply(DEFINITION)
     path = f"/apis/apisix.apache.org/v2/namespaces/{namespace}/apisixroutes"
-    wait_until(lambda: kubernetes_peer.api.exists(path), 30, "the new resource")
+    wait_until(lambda: kubernetes_peer.api.exists(path), 60, "the new resource")
     kubernetes_peer.api.create(path, {**ROUTE, "metadata": {"name": "shop", "namespace": namespace}})
     made = KubernetesObjects(ClusterSettings(name="real", kubeconfig=kubeconfig), SystemClock())
     yield made, Place(PlaceKind.APISIX_ROUTE, f"{namespace}/shop")

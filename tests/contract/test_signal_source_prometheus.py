@@ -46,7 +46,7 @@ class Gateway:
     def scraped(self, times: int = 2) -> None:
         """Wait until some more scrapes have been answered; all but the last one are stored then."""
         seen = self.exporter.scrapes
-        wait_until(lambda: self.exporter.scrapes >= seen + times, 15, "scrapes")
+        wait_until(lambda: self.exporter.scrapes >= seen + times, 60, "scrapes")
 
     def window(self, serve: object = None) -> Window:
         """Let something be served between two instants at which all is scraped.
@@ -237,12 +237,12 @@ def test_a_scrape_missed_at_the_start_does_not_count_a_whole_life_on_a_real_prom
     gateway.scraped(8)
     gateway.exporter.broken = True
     try:
-        wait_until(lambda: not gateway.prometheus.query(f'apisix_http_status{{node="{pod.ip}"}}'), 15, "a stale series")
+        wait_until(lambda: not gateway.prometheus.query(f'apisix_http_status{{node="{pod.ip}"}}'), 60, "a stale series")
         start = gateway.clock.now()
     finally:
         gateway.exporter.broken = False
     gateway.exporter.serve(pod.ip, 4, code=500)
-    wait_until(lambda: gateway.prometheus.query(f'apisix_http_status{{node="{pod.ip}"}} == 504'), 15, "the series to return")
+    wait_until(lambda: gateway.prometheus.query(f'apisix_http_status{{node="{pod.ip}"}} == 504'), 60, "the series to return")
     reading, query = read(gateway, pod, Window(start, gateway.clock.now()))
     assert reading == Counts({pod.name: PodCount(4)})
     assert "not scraped at the start of the window" in query

@@ -58,7 +58,7 @@ def real_world(oap: OapServer) -> SignalWorld:
             and sum(count.events for count in calls.by_pod.values()) == 122
         )  # fmt: skip
 
-    wait_until(complete, 30, "what was pushed to be readable")
+    wait_until(complete, 60, "what was pushed to be readable")
     return world
 
 

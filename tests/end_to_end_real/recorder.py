@@ -69,7 +69,7 @@ class Recorder:
 
     def of(self, name: str, *, ours: bool = True) -> list[Write]:
         """The writes to one Deployment so far: ours, or those of others."""
-        wait_until(self._is_current, 20, "the recorder has seen everything")
+        wait_until(self._is_current, 60, "the recorder has seen everything")
         return [write for write in self.writes if write.name == name and (write.by == OURS) is ours]
 
     def _is_current(self) -> bool:

@@ -34,6 +34,8 @@ CONFIG = Path(__file__).resolve().parents[2] / "config" / "kubernetes"
 OLD, NEW = "nginx:1.27.3", "nginx:1.28.0"
 STABLE, CANARY = "nginx", "nginx-canary"
 LEASE_SECONDS = 3
+PATIENCE = 180.0
+"""Seconds until a rollout that does not come to where it should is a failure: only a failed test waits so long."""
 FLOORS = {"minimumSoak": "0s", "minimumInterval": "0s"}
 TIMING = {"lookEvery": "1s", "longestGap": "10s", "saveEvery": "2s", "lease": f"{LEASE_SECONDS}s", "askEvery": "1s",
           "outboxEvery": "1s"}  # fmt: skip
@@ -62,7 +64,7 @@ class Daemon(Server):
     def begin(self) -> None:
         """Start and wait until it can go forward."""
         self.start()
-        self.wait_for(self.is_ready, 30)
+        self.wait_for(self.is_ready, 90)
 
 
 class Stage:
@@ -123,8 +125,8 @@ class Stage:
             "target": {"namespace": self.namespace, "stable": STABLE, "service": "nginx-svc"},
             "image": image,
             "replicas": {"max": 2, "every": "2s"},
-            "soak": "6s", "maxSoak": "10m", "warmUp": "0s", "startDeadline": "30s",
-            "promotion": {"pace": "1s", "watch": "3s", "progressDeadline": "60s"},
+            "soak": "6s", "maxSoak": "10m", "warmUp": "0s", "startDeadline": "5m",
+            "promotion": {"pace": "1s", "watch": "3s", "progressDeadline": "5m"},
             "signals": [*signals],
             **spec,
         }  # fmt: skip
@@ -160,7 +162,7 @@ class Stage:
         rows = self.parts.store.history(rollout)
         return [row.event for row in rows if not kind or row.event.kind == kind]
 
-    def wait_for_step(self, rollout: str, *steps: str, seconds: float = 60) -> RolloutRow:
+    def wait_for_step(self, rollout: str, *steps: str, seconds: float = PATIENCE) -> RolloutRow:
         """Wait until it is in one of these steps; fail at once when it has ended otherwise."""
 
         def reached() -> bool:
@@ -172,11 +174,11 @@ class Stage:
         assert row.step in steps, f"{row.outcome.value} instead of {steps}: {row.why}"
         return row
 
-    def wait_for_end(self, rollout: str, seconds: float = 90) -> RolloutRow:
+    def wait_for_end(self, rollout: str, seconds: float = PATIENCE) -> RolloutRow:
         self._wait(rollout, lambda: self.row(rollout).outcome.at_rest, seconds, "the end")
         return self.row(rollout)
 
-    def wait_for_event(self, rollout: str, kind: str, seconds: float = 60) -> Event:
+    def wait_for_event(self, rollout: str, kind: str, seconds: float = PATIENCE) -> Event:
         self._wait(rollout, lambda: self.history(rollout, kind), seconds, f"the event {kind}")
         return self.history(rollout, kind)[0]
 
@@ -208,7 +210,7 @@ class Stage:
     def images(self, role: str = "release") -> list[str]:
         return [pod["spec"]["containers"][0]["image"] for pod in self.pods(role)]
 
-    def wait_until_told(self, rollout: str, seconds: float = 90) -> None:
+    def wait_until_told(self, rollout: str, seconds: float = PATIENCE) -> None:
         """Wait until every notice was delivered, and see that the webhook got each."""
 
         def delivered() -> bool:

@@ -15,7 +15,7 @@ from tests.peers.oap import OapServer
 from tests.peers.postgresql import PostgreSql
 from tests.peers.process import wait_until
 
-pytestmark = pytest.mark.timeout(300)  # whole rollouts, on cores that are shared
+pytestmark = pytest.mark.timeout(600)  # whole rollouts, on cores that are shared
 
 
 def check_stepped_back(stage: Stage, rollout: str, kind: str, *words: str) -> None:
@@ -45,7 +45,7 @@ def check_stepped_back(stage: Stage, rollout: str, kind: str, *words: str) -> No
 def test_what_kubernetes_shows_takes_the_canary_to_0(stage: Stage, image: str, words: str) -> None:
     stage.daemon()
     rollout = stage.submit(stage.plan(image))
-    stage.wait_for_end(rollout, 30)
+    stage.wait_for_end(rollout)
     check_stepped_back(stage, rollout, "pod-guard", words)
 
 
@@ -69,7 +69,7 @@ def test_errors_that_only_prometheus_shows_take_the_canary_to_0(busy_stage: Stag
     stage.daemon()
     long = {"soak": "5m", "maxSoak": "30m", "replicas": {"max": 1, "every": "2s"}}
     rollout = stage.submit(stage.plan("nginx:1.29-errs", signals=[stage.errors_at_the_gateway], **long))
-    row = stage.wait_for_end(rollout, 120)
+    row = stage.wait_for_end(rollout)
     check_stepped_back(stage, rollout, "signal", "apisix-5xx")
     check_which(row.why, errors)
 
@@ -101,12 +101,12 @@ def test_errors_that_only_traces_show_take_the_canary_to_0(
 
 def test_trouble_in_the_middle_of_promotion_puts_every_pod_back(stage: Stage) -> None:
     stage.daemon()
-    rollout = stage.submit(stage.plan(promotion={"pace": "3s", "watch": "3s", "progressDeadline": "60s"}))
+    rollout = stage.submit(stage.plan(promotion={"pace": "3s", "watch": "3s", "progressDeadline": "5m"}))
     stage.wait_for_step(rollout, "promoting")
     stage.wait_for_event(rollout, "pod-updated")
     victim = next(pod for pod in stage.pods("release") if pod["spec"]["containers"][0]["image"] != OLD)
     stage.cluster.behave(stage.namespace, victim["metadata"]["name"], "crash-loop")
-    row = stage.wait_for_end(rollout, 60)
+    row = stage.wait_for_end(rollout)
     assert row.outcome is Outcome.FAILED
     assert victim["metadata"]["name"] in row.why, row.why
     assert stage.images() == [OLD] * 10

@@ -12,7 +12,7 @@ from tests.end_to_end_real.stage import CANARY, NEW, OLD, STABLE, Stage
 from tests.peers.kubernetes import KubernetesControlPlane
 from tests.peers.postgresql import PostgreSql
 
-pytestmark = pytest.mark.timeout(300)  # whole rollouts, on cores that are shared
+pytestmark = pytest.mark.timeout(600)  # whole rollouts, on cores that are shared
 
 
 def check_the_canary(recorder: Recorder, rollout: str, every: float) -> None:

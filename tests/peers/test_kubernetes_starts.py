@@ -68,7 +68,7 @@ def all_ready(cluster: KubernetesControlPlane, namespace: str, app: str, count: 
 def test_a_deployment_gets_ready_pods_with_addresses_of_their_own(kubernetes_peer: KubernetesControlPlane, namespace: str) -> None:
     kubernetes_peer.api.apply(deployment("good", "registry.example/shop:1.0", 30), namespace=namespace)
 
-    wait_until(lambda: all_ready(kubernetes_peer, namespace, "good", 30), 30, "30 ready pods")
+    wait_until(lambda: all_ready(kubernetes_peer, namespace, "good", 30), 60, "30 ready pods")
 
     found = pods_of(kubernetes_peer, namespace, "good")
     assert len({pod["status"]["podIP"] for pod in found}) == 30
@@ -95,19 +95,19 @@ def test_the_image_decides_how_a_pod_fails(kubernetes_peer: KubernetesControlPla
             "restarts": status.get("restartCount", 0),
         }
 
-    wait_until(lambda: state() == seen, 15, f"a pod that is {seen}")
+    wait_until(lambda: state() == seen, 60, f"a pod that is {seen}")
 
 
 def test_a_pod_that_runs_well_can_be_made_to_fail_and_to_recover(kubernetes_peer: KubernetesControlPlane, namespace: str) -> None:
     kubernetes_peer.api.apply(deployment("turned", "registry.example/shop:1.0"), namespace=namespace)
-    wait_until(lambda: all_ready(kubernetes_peer, namespace, "turned", 1), 15, "a ready pod")
+    wait_until(lambda: all_ready(kubernetes_peer, namespace, "turned", 1), 60, "a ready pod")
     (pod,) = pods_of(kubernetes_peer, namespace, "turned")
 
     kubernetes_peer.behave(namespace, pod["metadata"]["name"], "crash-loop")
-    wait_until(lambda: "waiting" in container(pods_of(kubernetes_peer, namespace, "turned")[0])["state"], 15, "a crash loop")
+    wait_until(lambda: "waiting" in container(pods_of(kubernetes_peer, namespace, "turned")[0])["state"], 60, "a crash loop")
     kubernetes_peer.behave(namespace, pod["metadata"]["name"], "well")
 
-    wait_until(lambda: all_ready(kubernetes_peer, namespace, "turned", 1), 15, "a pod that is ready again")
+    wait_until(lambda: all_ready(kubernetes_peer, namespace, "turned", 1), 60, "a pod that is ready again")
     (after,) = pods_of(kubernetes_peer, namespace, "turned")
     assert after["metadata"]["uid"] == pod["metadata"]["uid"]
     assert container(after)["restartCount"] == 2
@@ -123,16 +123,16 @@ def test_slow_lost_and_evicted_pods(kubernetes_peer: KubernetesControlPlane, nam
             for pod in pods_of(kubernetes_peer, namespace, app)
         )
 
-    wait_until(lambda: seen("slow", (None, False)), 10, "a slow pod, not ready")
-    wait_until(lambda: seen("loses-readiness", (None, True)), 10, "a ready pod")
-    wait_until(lambda: seen("loses-readiness", (None, False)), 10, "that is not ready any more")
-    wait_until(lambda: seen("evicted", ("Evicted", False)), 10, "an evicted pod")
-    wait_until(lambda: seen("slow", (None, True)), 20, "a slow pod, ready at last")
+    wait_until(lambda: seen("slow", (None, False)), 60, "a slow pod, not ready")
+    wait_until(lambda: seen("loses-readiness", (None, True)), 60, "a ready pod")
+    wait_until(lambda: seen("loses-readiness", (None, False)), 60, "that is not ready any more")
+    wait_until(lambda: seen("evicted", ("Evicted", False)), 60, "an evicted pod")
+    wait_until(lambda: seen("slow", (None, True)), 60, "a slow pod, ready at last")
 
 
 def test_the_api_server_gives_out_what_a_pod_printed(kubernetes_peer: KubernetesControlPlane, namespace: str) -> None:
     kubernetes_peer.api.apply(deployment("talks", "registry.example/shop:1.0", 2), namespace=namespace)
-    wait_until(lambda: all_ready(kubernetes_peer, namespace, "talks", 2), 15, "2 ready pods")
+    wait_until(lambda: all_ready(kubernetes_peer, namespace, "talks", 2), 60, "2 ready pods")
     talker, silent = (pod["metadata"]["name"] for pod in pods_of(kubernetes_peer, namespace, "talks"))
 
     kubernetes_peer.log(namespace, talker, "INFO started", "ERROR boom")
@@ -140,7 +140,7 @@ def test_the_api_server_gives_out_what_a_pod_printed(kubernetes_peer: Kubernetes
     def printed(pod: str, **query: str) -> str:
         return kubernetes_peer.api.request("GET", f"/api/v1/namespaces/{namespace}/pods/{pod}/log", params=query).text
 
-    wait_until(lambda: printed(talker), 10, "the lines")
+    wait_until(lambda: printed(talker), 60, "the lines")
     assert printed(talker) == "INFO started\nERROR boom\n"
     assert printed(talker, tailLines="1") == "ERROR boom\n"
     assert printed(silent) == ""
@@ -148,12 +148,12 @@ def test_the_api_server_gives_out_what_a_pod_printed(kubernetes_peer: Kubernetes
 
 def test_a_drained_node_loses_its_pods_to_others(kubernetes_peer: KubernetesControlPlane, namespace: str) -> None:
     kubernetes_peer.api.apply(deployment("moved", "registry.example/shop:1.0", 5), namespace=namespace)
-    wait_until(lambda: all_ready(kubernetes_peer, namespace, "moved", 5), 15, "5 ready pods")
+    wait_until(lambda: all_ready(kubernetes_peer, namespace, "moved", 5), 60, "5 ready pods")
     node = pods_of(kubernetes_peer, namespace, "moved")[0]["spec"]["nodeName"]
 
     try:
         kubernetes_peer.drain(node)
-        wait_until(lambda: all_ready(kubernetes_peer, namespace, "moved", 5), 15, "5 ready pods again")
+        wait_until(lambda: all_ready(kubernetes_peer, namespace, "moved", 5), 60, "5 ready pods again")
         assert node not in {pod["spec"]["nodeName"] for pod in pods_of(kubernetes_peer, namespace, "moved")}
     finally:
         kubernetes_peer.uncordon(node)
@@ -194,13 +194,13 @@ def test_a_restarted_and_compacted_api_server_answers_410_to_an_old_watch(
     api, pods = kubernetes_peer.api, f"/api/v1/namespaces/{namespace}/pods"
     old = api.get(pods)["metadata"]["resourceVersion"]
     kubernetes_peer.api.apply(deployment("noise", "registry.example/shop:1.0"), namespace=namespace)
-    wait_until(lambda: all_ready(kubernetes_peer, namespace, "noise", 1), 15, "a ready pod")
+    wait_until(lambda: all_ready(kubernetes_peer, namespace, "noise", 1), 60, "a ready pod")
 
     kubernetes_peer.expire_watches()
 
     answer = api.request("GET", pods, params={"watch": "1", "resourceVersion": old, "timeoutSeconds": "3"})
     assert '"code":410' in answer.text
-    wait_until(lambda: all_ready(kubernetes_peer, namespace, "noise", 1), 15, "the pod as before")
+    wait_until(lambda: all_ready(kubernetes_peer, namespace, "noise", 1), 60, "the pod as before")
 
 
 def test_a_paused_api_server_hangs_and_a_stopped_one_refuses(kubernetes_peer: KubernetesControlPlane) -> None:

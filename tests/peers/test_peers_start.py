@@ -51,7 +51,7 @@ def posts() -> Iterator[tuple[str, list[bytes]]]:
 def test_prometheus_scrapes_what_the_exporter_counts(prometheus_peer: Prometheus, exporter_peer: GatewayExporter) -> None:
     exporter_peer.serve("10.9.0.1", 7, code=503, route="start")
 
-    wait_until(lambda: prometheus_peer.query('apisix_http_status{node="10.9.0.1"}'), 15, "the series of a pod")
+    wait_until(lambda: prometheus_peer.query('apisix_http_status{node="10.9.0.1"}'), 60, "the series of a pod")
 
     (sample,) = prometheus_peer.query('sum by (node, code) (apisix_http_status{route="start"})')
     assert sample["metric"] == {"node": "10.9.0.1", "code": "503"}
@@ -64,7 +64,7 @@ def test_prometheus_comes_back_with_its_samples_after_it_was_killed(
     prometheus_peer: Prometheus, exporter_peer: GatewayExporter
 ) -> None:
     exporter_peer.serve("10.9.0.2", 1)
-    wait_until(lambda: prometheus_peer.query('apisix_http_status{node="10.9.0.2"}'), 15, "the series of a pod")
+    wait_until(lambda: prometheus_peer.query('apisix_http_status{node="10.9.0.2"}'), 60, "the series of a pod")
 
     prometheus_peer.restart()
 
@@ -78,7 +78,7 @@ def test_alertmanager_posts_a_firing_alert_to_our_webhook(alertmanager_peer: Ale
     alertmanager_peer.fire("TooManyErrors", {"pod": "shop-1"})
 
     # What an earlier test fired may be told first: this one's alert is waited for, not just any post.
-    wait_until(lambda: any(b'"alertname":"TooManyErrors"' in body for body in list(bodies)), 30, "a post about our alert")
+    wait_until(lambda: any(b'"alertname":"TooManyErrors"' in body for body in list(bodies)), 60, "a post about our alert")
     assert "TooManyErrors" in {alert["labels"]["alertname"] for alert in alertmanager_peer.alerts()}
     alertmanager_peer.post_to(None)
 
@@ -126,9 +126,9 @@ def test_oap_makes_metrics_and_error_traces_of_pushed_segments(oap_peer: OapServ
     def calls(metric: str) -> list[int | None]:
         return oap_peer.instance_metric(metric, "start-shop", "10.9.0.3", minute - MINUTE, minute)
 
-    wait_until(lambda: calls("service_instance_cpm") == [None, 20], 30, "20 calls a minute")
-    wait_until(lambda: calls("service_instance_sla") == [None, 9000], 30, "a success rate of 90 %")
-    wait_until(lambda: len(oap_peer.error_traces("start-shop", "10.9.0.3", minute, now)) == 2, 30, "two error traces")
+    wait_until(lambda: calls("service_instance_cpm") == [None, 20], 60, "20 calls a minute")
+    wait_until(lambda: calls("service_instance_sla") == [None, 9000], 60, "a success rate of 90 %")
+    wait_until(lambda: len(oap_peer.error_traces("start-shop", "10.9.0.3", minute, now)) == 2, 60, "two error traces")
     found = oap_peer.error_traces("start-shop", "10.9.0.3", minute, now)
     assert {trace["isError"] for trace in found} == {True}
 
@@ -147,7 +147,7 @@ def test_oap_keeps_pushed_logs(oap_peer: OapServer) -> None:
         [agent.log("log-shop", "10.9.0.4", now, "boom"), agent.log("log-shop", "10.9.0.4", now, "fine", level="INFO")]
     )
 
-    wait_until(lambda: oap_peer.graphql(document, c=condition)["r"]["logs"], 30, "the log line")
+    wait_until(lambda: oap_peer.graphql(document, c=condition)["r"]["logs"], 60, "the log line")
     assert [line["content"] for line in oap_peer.graphql(document, c=condition)["r"]["logs"]] == ["boom"]
 
 
@@ -181,7 +181,7 @@ def test_no_server_and_no_folder_outlives_a_killed_test_process(tmp_path: Path) 
 
         os.kill(tests.pid, signal.SIGKILL)
 
-        wait_until(lambda: not Path(f"/proc/{pid}").exists() and not Path(folder).exists(), 10, "the orphans gone")
+        wait_until(lambda: not Path(f"/proc/{pid}").exists() and not Path(folder).exists(), 60, "the orphans gone")
 
 
 def test_a_server_that_ends_at_once_is_told_with_the_end_of_its_log() -> None:

@@ -280,6 +280,9 @@ class KubernetesControlPlane:
             f"--secure-port={free_port()}",
             key,
             root,
+            "--horizontal-pod-autoscaler-sync-period=2s",
+            "--horizontal-pod-autoscaler-cpu-initialization-period=0s",
+            "--horizontal-pod-autoscaler-initial-readiness-delay=0s",
         ]
         self._server("kube-controller-manager", manager)
         scheduler: list[str | Path] = [binaries / "kube-scheduler", *common, *fast, f"--secure-port={free_port()}"]
