@@ -80,7 +80,7 @@ def timetable(plan: Plan, start: datetime, stable: int, policy: Policy) -> Timet
     if not isinstance(plan, CanaryPlan):
         from rollout.cli.timetable_offline import offline_timetable  # noqa: PLC0415 - only where it is needed
 
-        return offline_timetable(plan)
+        return offline_timetable(plan, start)
     steps = _observed(plan, start) if plan.spec.mode is Mode.OBSERVE else _canary(plan, start, stable)
     entries = [_entry(policy, at, what, share) for at, what, share in steps]
     notes = (*_shares(plan, stable), *_notes(plan), *_policy(policy))

@@ -11,16 +11,20 @@ from rollout.core.quantities import format_duration
 from rollout.core.wording import listed, plural
 
 
-def offline_timetable(plan: OfflinePlan) -> Timetable:
-    """Lay an offline plan out in time. Its beginning is fixed, so no start is asked for."""
-    entries = _entries(plan)
+def offline_timetable(plan: OfflinePlan, now: datetime) -> Timetable:
+    """Lay an offline plan out in time. Its beginning is fixed; `now` says which announcements come too late for their time."""
+    entries = _entries(plan, now)
     return Timetable(plan.name, plan.spec.window.timezone, tuple(Entry(at, what) for at, what in entries), tuple(_notes(plan)))
 
 
-def _entries(plan: OfflinePlan) -> Iterator[tuple[datetime, str]]:
+def _entries(plan: OfflinePlan, now: datetime) -> Iterator[tuple[datetime, str]]:
     spec, window = plan.spec, plan.spec.window
+    missed = [format_duration(offset) for offset, at in plan.announcements if at <= now]
+    if missed and now < window.starts_at:
+        yield now, f"announced once, for {listed(missed)} before, which {'is' if len(missed) == 1 else 'are'} over"
     for offset, at in plan.announcements:
-        yield at, f"announced, {format_duration(offset)} before"
+        if at > now:
+            yield at, f"announced, {format_duration(offset)} before"
     at = window.starts_at
     yield at, f"the gate is closed for all but {listed(spec.gate.config.allow)}, and proven"
     if spec.stop:
