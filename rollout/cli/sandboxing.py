@@ -62,7 +62,7 @@ A pretend cluster runs; Ctrl-C ends it. In another terminal:
   ({folder}/{example} is the documented procedure: a day and more.)
 
   rollout preview --config {folder}/rollout.yaml {folder}/{offline}    # a maintenance of shop/orders behind the gateway
-  rollout submit --config {folder}/rollout.yaml {folder}/{offline}     # begins at {start} UTC (startAt in the file)
+  rollout submit --config {folder}/rollout.yaml {folder}/{offline}     # begins 6 minutes from now (startAt in the file)
   curl --interface 127.0.0.2 {gateway}/orders/healthz       # from outside; without --interface: the allow-list
 
 What goes wrong is up to you (GET {control}/ shows what can be):
@@ -131,7 +131,6 @@ def words(sandbox: Sandbox, folder: Path, speed: float) -> str:
         quick=QUICK,
         example=EXAMPLE,
         offline=OFFLINE,
-        start=f"{sandbox.clock.now() + LEAD:%H:%M}",
         gateway=urls[GATEWAY],
         control=urls[CONTROL],
         webhooks=urls["webhooks"],

@@ -41,7 +41,8 @@ def test_the_configuration_and_the_plans_that_are_written_can_be_used(sandbox: S
 
     assert {entry.name for entry in settings.backends} == {"prometheus", "skywalking", "elasticsearch", "alertmanager"}
     assert settings.database.address == f"sqlite:///{tmp_path}/rollout.db"
-    for plan in (sandboxing.QUICK, sandboxing.EXAMPLE):
+    assert [entry.name for entry in settings.gateways] == ["apisix"]
+    for plan in (sandboxing.QUICK, sandboxing.EXAMPLE, sandboxing.OFFLINE):
         assert settings.policy.check(load_planfile(tmp_path / plan).plan) == ()
 
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rollout.core import state_offline
 from rollout.core.cohorts import Container, Deployment, Pod, TargetView
 from rollout.core.commands import Command, Verb
 from rollout.core.decision import Decision, Execution, Timing
@@ -22,17 +21,11 @@ from rollout.core.state_offline import (
     Announcing,
     Assessing,
     BackingUp,
-    BackStage,
-    Backup,
     ClosingGate,
     Deciding,
     OfflineMemory,
-    OpeningGate,
     RollingBack,
     Stopping,
-    TargetBefore,
-    Upgrading,
-    WatchingOpen,
 )
 from rollout.core.target import Target
 
@@ -112,6 +105,10 @@ def in_step(step: Any, *, now: datetime = START, made: OfflinePlan | None = None
     kept = OfflineMemory(announced=(timedelta(hours=2), timedelta(hours=1), timedelta(minutes=10)), rehearsed_at=now, **memory)
     ladder.state = replace(ladder.state, step=step, entered_at=now, deadline=None, looked_at=now, saved_at=now, offline=kept)
     return ladder
+
+
+def needed(decision: Decision) -> list[Notice]:
+    return [n for n in decision.notices if n.kind is NoticeKind.NEEDS_PERSON]
 
 
 def test_nothing_is_announced_before_the_checks_were_answered() -> None:
@@ -265,103 +262,3 @@ def test_extend_moves_the_windows_end_and_is_announced_once() -> None:
     assert ladder.state.offline is not None
     assert ladder.state.offline.extended == timedelta(minutes=30)
     assert ladder.announced == 1
-
-
-def test_a_gate_that_nobody_accepts_is_opened_again_at_the_last_moment() -> None:
-    late = START + timedelta(hours=1, minutes=50)
-    ladder = in_step(ClosingGate(START), now=late, saved_gate=SAVED, closed_at=START)
-    ladder.look()
-    assert ladder.at(OpeningGate)
-    assert "stepping-back" in ladder.told
-
-
-def test_a_hooks_job_that_cannot_start_is_told_at_once() -> None:
-    hook = {"name": "drain", "job": {"manifest": JOB}}
-    ladder = in_step(Stopping(START), made=plan(quiesce={"hooks": [hook]}), saved_gate=SAVED, closed_at=START)
-    ladder.stuck(ladder.look().tasks, "work", "drain-x: ImagePullBackOff")
-    decision = ladder.look(after=timedelta(seconds=5))
-    assert ["hook drain cannot start: drain-x: ImagePullBackOff" in n.why for n in needed(decision)] == [True]
-
-
-def test_a_tests_job_that_cannot_start_is_told_at_once() -> None:
-    smoke = {"name": "smoke", "job": {"manifest": JOB, "deadline": "10m"}}
-    ladder = in_step(state_offline.Testing(START), made=plan(tests=[smoke]), saved_gate=SAVED, closed_at=START)
-    ladder.stuck(ladder.look().tasks, "work", "smoke-x cannot be scheduled: no node")
-    decision = ladder.look(after=timedelta(seconds=5))
-    assert ["test smoke cannot start: smoke-x cannot be scheduled" in n.why for n in needed(decision)] == [True]
-
-
-def needed(decision: Decision) -> list[Notice]:
-    return [n for n in decision.notices if n.kind is NoticeKind.NEEDS_PERSON]
-
-
-def test_announcements_go_to_their_own_channels_and_nothing_else_does() -> None:
-    ladder = in_step(Announcing(START), now=START - timedelta(minutes=20), made=plan(announce={"channels": ["customers"]}))
-    cancelled = ladder.look(Verb.CANCEL)
-    assert [n.channels for n in cancelled.notices if n.kind is NoticeKind.ANNOUNCEMENT] == [("customers",)]
-    other = in_step(Deciding(START, "broken", "tests"), made=plan(announce={"channels": ["customers"]}), saved_gate=SAVED)
-    assert [n.channels for n in needed(other.look())] == [()]
-
-
-def test_without_stopping_the_upgrade_follows_the_closed_gate_and_the_way_back_needs_no_zero() -> None:
-    rolling = {"stop": False, "schemaChange": False, "backup": None, "migrate": None, "restore": None}
-    ladder = in_step(ClosingGate(START), made=plan(**rolling), saved_gate=SAVED, closed_at=START)
-    task = next(t for t in ladder.look().tasks if t.kind == "gate-verify")
-    ladder.answer(task.key, facts={"proven": "yes"})
-    ladder.look()
-    assert ladder.at(Upgrading)
-    patch = ladder.look().forward[0]
-    assert (patch.image, patch.replicas) == ("orders:2.0", 2)
-    ladder.look(Verb.ROLLBACK)
-    halted = ladder.look()
-    assert ladder.at(RollingBack)
-    assert [p.replicas for p in halted.forward] == [None]
-
-
-def test_several_targets_are_upgraded_in_order_and_go_back_in_reverse() -> None:
-    two = [{"namespace": "shop", "stable": name, "image": f"{name}:2.0"} for name in ("orders", "stock")]
-    made = plan(target=None, image=None, targets=two)
-    kept = tuple(TargetBefore(target.key, f"{target.stable}:1.0", 2, f"{target.stable}:2.0") for target in made.targets)
-    ladder = in_step(Upgrading(START), made=made, saved_gate=SAVED, closed_at=START, before=kept)
-    first = ladder.look(images={"orders": "orders:1.0", "stock": "stock:1.0"}, replicas=0)
-    assert [(p.name, p.image) for p in first.forward] == [("orders", "orders:2.0")]
-    ladder.look(images={"orders": "orders:2.0", "stock": "stock:1.0"})
-    second = ladder.look(images={"orders": "orders:2.0", "stock": "stock:1.0"})
-    assert [(p.name, p.image) for p in second.forward] == [("stock", "stock:2.0")]
-    ladder.look(images={"orders": "orders:2.0", "stock": "stock:2.0"})
-    assert ladder.at(state_offline.Testing)
-    back = in_step(RollingBack(START, "broken", "failed", Outcome.FAILED, stage=BackStage.START), made=made, saved_gate=SAVED,
-                   before=kept)  # fmt: skip
-    patch = back.look(images={"orders": "orders:2.0", "stock": "stock:2.0"}).forward[0]
-    assert (patch.name, patch.image) == ("stock", "stock:1.0")
-
-
-def test_a_restore_leaves_its_time_for_the_plans_to_come() -> None:
-    backup = Backup("a.dump", 4096, "ab" * 32, START)
-    step = RollingBack(START, "broken", "failed", Outcome.FAILED, stage=BackStage.RESTORE)
-    ladder = in_step(step, saved_gate=SAVED, closed_at=START, touched=True, backup=backup)
-    ladder.answer("job-restore-1", facts={"seconds": "754"})
-    decision = ladder.look(replicas=0)
-    (event,) = [e for e in decision.events if e.kind == "back-restore"]
-    assert dict(event.facts)["seconds"] == "754"
-
-
-def test_after_a_way_back_the_gate_is_watched_while_a_lost_write_may_still_close_it() -> None:
-    step = OpeningGate(START, Outcome.FAILED, "the gate could not be closed")
-    ladder = in_step(step, saved_gate=SAVED)
-    ladder.answer(next(t for t in ladder.look().tasks if t.kind == "gate-open").key)
-    ladder.answer(next(t for t in ladder.look().tasks if t.kind == "gate-verify").key, facts={"proven": "yes"})
-    ladder.look()
-    assert ladder.at(WatchingOpen)
-    assert [t.kind for t in ladder.look(after=timedelta(minutes=4)).tasks] == ["gate-watch"]
-    ladder.look(after=timedelta(minutes=1))
-    assert isinstance(ladder.state.step, Ended)
-    assert ladder.state.step.outcome is Outcome.FAILED
-
-
-def test_after_a_way_back_behind_a_gate_that_was_seen_closed_it_ends_at_once() -> None:
-    ladder = in_step(OpeningGate(START, Outcome.FAILED, "broken"), saved_gate=SAVED, closed_at=START)
-    ladder.answer(next(t for t in ladder.look().tasks if t.kind == "gate-open").key)
-    ladder.answer(next(t for t in ladder.look().tasks if t.kind == "gate-verify").key, facts={"proven": "yes"})
-    ladder.look()
-    assert isinstance(ladder.state.step, Ended)

@@ -24,7 +24,7 @@ from rollout.engine.engine import Engine, Setup
 from rollout.engine.upkeep import Upkeep
 from rollout.engine.usecases import Desk
 from rollout.engine.workers import Inline
-from rollout.ports import Check, Clock, SignalSource
+from rollout.ports import Check, Clock, PlanRow, SignalSource, Unavailable
 from rollout.sandbox.world import World
 from rollout.store.memory import MemoryStore
 from rollout.store.reading import StoredCodec
@@ -123,6 +123,24 @@ class Plain:
                 self.world.advance(end)
                 return
             self.world.advance(min(times))
+
+
+def test_a_database_that_goes_away_while_a_plan_is_read_strands_no_rollout(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Plain()
+    rollout = plain.submit(0)
+    plan = plain.store.plan
+
+    def away(name: str, plan_hash: str) -> PlanRow | None:
+        raise Unavailable("database", "went away")
+
+    monkeypatch.setattr(plain.store, "plan", away)
+    plain.begin()
+    assert plain.engine.active(rollout) is None
+    assert plain.engine.undecodable == {}
+    monkeypatch.setattr(plain.store, "plan", plan)
+    plain.begin()
+    assert plain.engine.active(rollout) is not None
+    assert plain.engine.unread == {}
 
 
 def test_a_look_that_raises_stops_no_other_rollout_and_that_canary_is_stepped_back() -> None:

@@ -118,8 +118,8 @@ def _halt(scene: Scene, state: State, step: RollingBack, seen: tuple[TargetView,
     )
     quiet, halts, why = halted(scene, "migrate", memory_of(state).migrations)
     if patches or not quiet:
-        holds = () if patches else _late(scene, step, why)
-        return Move(state, patches[0].why if patches else why, forward=patches, tasks=halts, holds=holds, wake_in=POLL)
+        words = patches[0].why if patches else why
+        return Move(state, words, forward=patches, tasks=halts, holds=_late(scene, step, words), wake_in=POLL)
     left = writers(seen) if down else ""
     if left:
         return Move(state, f"way back: {left}", holds=_late(scene, step, left), wake_in=timedelta(seconds=2))
