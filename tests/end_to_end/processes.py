@@ -57,11 +57,15 @@ def environment() -> dict[str, str]:
 class Process:
     """One process of the installed command, its output in a file."""
 
-    def __init__(self, log: Path, *arguments: str) -> None:
+    def __init__(self, log: Path, *arguments: str, more: Mapping[str, str] | None = None) -> None:
         self.log = log
         self._file = log.open("ab")
         self._process = subprocess.Popen(
-            [str(COMMAND), *arguments], stdout=self._file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment()
+            [str(COMMAND), *arguments],
+            stdout=self._file,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={**environment(), **(more or {})},
         )
 
     @property
@@ -98,6 +102,7 @@ class Place:
         self.folder = folder
         self.config = folder / "rollout.yaml"
         self.urls: dict[str, str] = {}
+        self.environment: dict[str, str] = {}
         self._processes: list[Process] = []
         self._port = _free_port()
 
@@ -132,7 +137,7 @@ class Place:
             process.end()
 
     def _start(self, log: str, *arguments: str) -> Process:
-        process = Process(self.folder / log, *arguments)
+        process = Process(self.folder / log, *arguments, more=self.environment)
         self._processes.append(process)
         return process
 
@@ -153,7 +158,12 @@ class Place:
         """Run one command of the command line to its end."""
         given = ["--config", str(self.config)] if config else []
         return subprocess.run(
-            [str(COMMAND), *arguments, *given], capture_output=True, text=True, timeout=60, env=environment(), check=False
+            [str(COMMAND), *arguments, *given],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**environment(), **self.environment},
+            check=False,
         )
 
     def submit(self, image: str = "nginx:1.28.0", *, hasty: bool = False) -> str:
