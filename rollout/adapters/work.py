@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from urllib.parse import urlsplit
+from typing import IO
 
 import httpx
 
@@ -18,6 +21,9 @@ LARGEST = 256 * 1024
 """Characters of a body or an output that are kept; a test looks for its text within them."""
 KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """What a command inherits. The daemon's secrets may stand in its environment, so nothing else goes on."""
+_PIECE = 64 * 1024
+_LAST_WORDS = 2.0
+"""Seconds for which the output of a command that has ended is read on."""
 
 
 class HttpRequests:
@@ -27,22 +33,24 @@ class HttpRequests:
         self._clock = clock
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: str, *, timeout: timedelta) -> Answered:
-        """Send one. Raises Unavailable when no answer came in time."""
+        """Send one. Raises Unavailable when no answer came in time, Refused for what cannot be sent."""
         began = self._clock.monotonic()
-        where = urlsplit(url).hostname or url
+        where = url.split("/", 3)[2].rpartition("@")[2] if "//" in url else url
         try:
             with (
                 httpx.Client(timeout=timeout.total_seconds(), follow_redirects=False, trust_env=False) as client,
-                client.stream(method, url, headers=dict(headers), content=body or None) as answer,
+                client.stream(method, url, headers=dict(headers), content=body.encode() or None) as answer,
             ):
                 text = self._read(answer, began + timeout.total_seconds(), where)
         except httpx.HTTPError as error:
-            raise Unavailable(where, f"{method} {urlsplit(url).path or '/'}: {type(error).__name__}: {error}") from error
+            raise Unavailable(where, f"{method} /{_path(url)}: {type(error).__name__}: {error}") from error
+        except (httpx.InvalidURL, ValueError, OverflowError) as error:
+            raise Refused(f"{method} to {where} cannot be sent: {_no_echo(error)}") from error
         return Answered(answer.status_code, text, timedelta(seconds=self._clock.monotonic() - began))
 
     def _read(self, answer: httpx.Response, deadline: float, where: str) -> str:
         found = bytearray()
-        for piece in answer.iter_bytes():
+        for piece in answer.iter_bytes(_PIECE):
             found += piece
             if len(found) >= LARGEST:
                 break
@@ -51,8 +59,18 @@ class HttpRequests:
         return bytes(found[:LARGEST]).decode(answer.encoding or "utf-8", "replace")
 
 
+def _path(url: str) -> str:
+    """Take the path without the query, which may hold a secret."""
+    return "".join(url.split("/", 3)[3:]).partition("?")[0]
+
+
+def _no_echo(error: Exception) -> str:
+    """Word it without what was sent: a header may hold a secret."""
+    return "a header has letters that HTTP does not carry" if isinstance(error, UnicodeError) else str(error)
+
+
 class LocalCommands:
-    """Runs programs beside the daemon."""
+    """Runs programs beside the daemon, each in a session of its own, so that it ends with everything it has started."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -62,18 +80,52 @@ class LocalCommands:
         began = self._clock.monotonic()
         kept = {key: os.environ[key] for key in KEPT_ENVIRONMENT if key in os.environ}
         try:
-            done = subprocess.run(  # noqa: S603 - the plan's own command, without a shell; who submits plans may run it
+            process = subprocess.Popen(  # noqa: S603 - the plan's own command, without a shell; who submits plans may run it
                 list(words),
                 env={**kept, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                timeout=timeout.total_seconds(),
-                check=False,
+                start_new_session=True,
             )
-        except subprocess.TimeoutExpired as error:
-            raise Unavailable(words[0], f"did not end within {timeout.total_seconds():.0f} s, and was killed") from error
         except OSError as error:
             raise Refused(f"{words[0]} cannot be started: {error.strerror or type(error).__name__}") from error
-        took = timedelta(seconds=self._clock.monotonic() - began)
-        return Answered(done.returncode, done.stdout[-LARGEST:].decode("utf-8", "replace"), took)
+        except ValueError as error:
+            raise Refused(f"{words[0]} cannot be started: {error}") from error
+        output = _Tail(process.stdout)
+        try:
+            code = process.wait(timeout.total_seconds())
+        except subprocess.TimeoutExpired as error:
+            raise Unavailable(words[0], f"did not end within {timeout.total_seconds():.0f} s, and was killed") from error
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # it has left nobody behind
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            output.end()
+        return Answered(code, output.text, timedelta(seconds=self._clock.monotonic() - began))
+
+
+class _Tail:
+    """Reads an output to its end and keeps the last of it, however much there is."""
+
+    def __init__(self, pipe: IO[bytes] | None) -> None:
+        assert pipe is not None  # noqa: S101 - the caller has asked for a pipe
+        self._pipe = pipe
+        self._kept = bytearray()
+        self._thread = threading.Thread(target=self._read, name="command-output", daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        with self._pipe:
+            while piece := self._pipe.read1(_PIECE):  # type: ignore[attr-defined]  # a buffered reader has it
+                self._kept += piece
+                del self._kept[:-LARGEST]
+
+    def end(self) -> None:
+        """Wait for the last words; somebody who left the session with the pipe in hand is not waited for."""
+        self._thread.join(_LAST_WORDS)
+
+    @property
+    def text(self) -> str:
+        """What was kept."""
+        return bytes(self._kept).decode("utf-8", "replace")

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from rollout.core.gate import CONSUMER_RESTRICTION, IP_RESTRICTION, GateConfig, GateTarget, PlaceKind
 from rollout.core.gate_checks import config_problems, target_problems
 from rollout.core.gate_probe import Vantage
 from rollout.core.plan_base import Contradiction, Part
-from rollout.core.quantities import Label, Line, Name, Whole
+from rollout.core.quantities import Label, Line, Name, Whole, check_address
 
 
 class Via(StrEnum):
@@ -45,7 +45,7 @@ class Probe(Part):
     """
 
     name: Line | None = None
-    url: Annotated[Line, Field(pattern=r"^(https?://[^\s/@]+(/\S*)?|/\S*)$")]
+    url: Annotated[Line, Field(pattern=r"^(https?://[^\s/@]+(/\S*)?|/\S*)$"), AfterValidator(check_address)]
     host: Line | None = None
     source_address: Line | None = None
     forwarded_for: Line | None = None

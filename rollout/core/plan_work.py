@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from enum import StrEnum
@@ -11,8 +12,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from rollout.core.plan_base import Contradiction, Part
-from rollout.core.quantities import Duration, DurationOrZero, Line, Text, Whole, wrong
+from rollout.core.quantities import Duration, DurationOrZero, Line, Text, Whole, check_address, wrong
 
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+"""A token of RFC 9110."""
 _LARGEST_MANIFEST = 64 * 1024
 
 
@@ -62,12 +65,21 @@ class Job(Part):
         return self.expected or timedelta(0)
 
 
+def _check_headers(headers: dict[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise wrong("a header's name has only letters, digits and hyphens")
+        if not value.isascii():
+            raise wrong(f"header {name} has letters that HTTP does not carry", "only ASCII")
+    return headers
+
+
 class HttpRequest(Part):
     """One request. It passes when the status is among `status` and the body holds `contains`."""
 
-    url: Annotated[Line, Field(pattern=r"^https?://[^\s/@]+(/\S*)?$")]
+    url: Annotated[Line, Field(pattern=r"^https?://[^\s/@]+(/\S*)?$"), AfterValidator(check_address)]
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] = "GET"
-    headers: dict[Line, Line] = Field(default={})
+    headers: Annotated[dict[Line, Line], AfterValidator(_check_headers)] = Field(default={})
     body: Text = ""
     status: Annotated[tuple[Annotated[Whole, Field(ge=100, le=599)], ...], Field(min_length=1, max_length=50)] = (200,)
     contains: Text = ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from typing import Annotated
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Strict, WithJsonSchema
@@ -118,6 +119,18 @@ def check_timezone(value: str) -> str:
     except (ValueError, OSError, KeyError) as error:
         remedy = "use an IANA name such as Europe/Berlin, Asia/Shanghai or UTC"
         raise wrong(f"{seen(value)} is not a time zone", remedy) from error
+
+
+def check_address(value: str) -> str:
+    """Refuse an http(s) address whose host or port no client could connect to. A path alone is none of ours."""
+    try:
+        parts = urlsplit(value)
+        good = not parts.scheme or (parts.hostname and parts.port != 0)
+    except ValueError:
+        good = False
+    if not good:
+        raise wrong(f"{seen(value)} has no host and port to connect to", "for example http://orders.shop:8080/healthz")
+    return value
 
 
 def _check_label(value: object) -> object:

@@ -167,6 +167,7 @@ def test_a_gate_by_address_and_one_by_consumer() -> None:
         ({"message": "a\nb"}, "spec.gate.message"),
         ({"probes": {}}, "spec.gate.probes.outside"),
         ({"probes": {"outside": [{"url": "ftp://x"}]}}, "spec.gate.probes.outside[0].url"),
+        ({"probes": {"outside": [{"url": "http://x:0/"}]}}, "spec.gate.probes.outside[0].url"),
         ({"probes": {"outside": [{"url": "https://u:p@x/"}]}}, "spec.gate.probes.outside[0].url"),
     ],
 )
@@ -193,6 +194,10 @@ def test_an_unproven_gate_must_be_accepted() -> None:
         ({"tests": [{**TEST, "command": ["x"]}]}, ["spec.tests[0].command"]),
         ({"tests": [{"name": "x", "command": "rm -rf /"}]}, ["spec.tests[0].command"]),
         ({"tests": [{"name": "x", "http": {"url": "http://a", "status": [99]}}]}, ["spec.tests[0].http.status[0]"]),
+        ({"tests": [{"name": "x", "http": {"url": "http://a:99999/"}}]}, ["spec.tests[0].http.url"]),
+        ({"tests": [{"name": "x", "http": {"url": "http://[::1/"}}]}, ["spec.tests[0].http.url"]),
+        ({"tests": [{"name": "x", "http": {"url": "http://a", "headers": {"X Y": "1"}}}]}, ["spec.tests[0].http.headers"]),
+        ({"tests": [{"name": "x", "http": {"url": "http://a", "headers": {"X": "Ω"}}}]}, ["spec.tests[0].http.headers"]),
         ({"tests": [{**TEST, "severity": "major"}]}, ["spec.tests[0].severity"]),
         ({"announce": {"offsets": ["1h", "60m"]}}, ["spec.announce.offsets"]),
         ({"target": None}, ["spec.target"]),

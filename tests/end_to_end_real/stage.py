@@ -71,13 +71,14 @@ class Stage:
     """One namespace in the real cluster, between `with` and its end."""
 
     def __init__(self, cluster: KubernetesControlPlane, database: PostgreSql, *, replicas: int = 10,
-                 backends: Sequence[Json] = (), api_url: str | None = None) -> None:  # fmt: skip
+                 backends: Sequence[Json] = (), gateways: Sequence[Json] = (), api_url: str | None = None) -> None:  # fmt: skip
         self.cluster = cluster
         self.api = cluster.api
         self.namespace = f"e2e-{uuid4().hex[:8]}"
         self.replicas = replicas
         self._database = database
         self._backends = [*backends]
+        self._gateways = [*gateways]
         self._api_url = api_url
         self._stack = ExitStack()
         self._daemons = 0
@@ -236,6 +237,7 @@ class Stage:
             "clusters": [{"name": "default", "kubeconfig": str(self.kubeconfig), "watchFor": "5s", "staleAfter": "8s",
                           "readTimeout": "5s"}],
             "backends": self._backends,
+            "gateways": self._gateways,
             "channels": [{"name": "operations", "type": "slack", "url": self.inbox.url}],
             "policy": FLOORS,
             "timing": TIMING,
