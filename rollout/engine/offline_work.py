@@ -134,7 +134,7 @@ class WorkTasks:
         works: tuple[Work, ...] = spec.tests if task.argument("list") == "tests" else spec.quiesce.hooks
         work = works[int(task.argument("index"))]
         if work.job is not None:
-            name = f"{'test' if task.argument('list') == 'tests' else 'hook'}-{task.argument('mark')}{task.argument('index')}"
+            name = f"{'test' if task.argument('list') == 'tests' else 'hook'}-{task.argument('mark')}-{task.argument('index')}"
             manifest = self.manifest(execution, state, work.job, name, task.argument("attempt"))
             return self._run(execution, task, manifest, name)
         try:

@@ -216,6 +216,19 @@ def test_no_migration_without_a_verified_artifact() -> None:
     assert ladder.state.step.origin == "backup"
 
 
+def test_a_hook_that_failed_is_run_again_when_a_person_lets_the_stop_be_tried_again() -> None:
+    made = plan(quiesce={"hooks": [{"name": "drain", "http": {"url": "http://shop/drain"}}]})
+    ladder = in_step(Stopping(START), made=made, saved_gate=SAVED, closed_at=START)
+    (first,) = (task for task in ladder.look().tasks if task.kind == "work")
+    ladder.answer(first.key, ok=False)
+    ladder.look(after=timedelta(seconds=5))
+    assert isinstance(ladder.state.step, Deciding)
+    ladder.look(Verb.APPROVE, after=timedelta(minutes=3))
+    (second,) = (task for task in ladder.look().tasks if task.kind == "work")
+    assert ladder.at(Stopping)
+    assert second.key != first.key
+
+
 def test_the_gate_is_guarded_in_the_whole_window_and_a_breach_is_told_once() -> None:
     ladder = in_step(BackingUp(START), saved_gate=SAVED, closed_at=START, stopped_at=START)
     task = next(t for t in ladder.look(replicas=0).tasks if t.kind == "gate-guard")

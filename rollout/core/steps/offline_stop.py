@@ -48,8 +48,9 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
 
 def _hook(scene: Scene, state: State, step: Stopping, quiesce: Quiesce) -> Move:
     work = quiesce.hooks[step.hook]
-    arguments = (("attempt", str(step.attempt)), ("index", str(step.hook)), ("list", "hooks"))
-    task = Task(f"hook-{step.hook}-{step.attempt}", "work", arguments)
+    course = str(int(step.since.timestamp()))  # a stop that is tried again begins its hooks anew
+    arguments = (("attempt", str(step.attempt)), ("index", str(step.hook)), ("list", "hooks"), ("mark", course))
+    task = Task(f"hook-{course}-{step.hook}-{step.attempt}", "work", arguments)
     result = scene.seen.tasks.get(task.key)
     if result is None or result.state != "done":
         why = f"hook {work.name}: {result.why if result is not None else 'runs'}"

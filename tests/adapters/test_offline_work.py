@@ -1,0 +1,259 @@
+"""The plan's tests, hooks and Jobs as they are performed: HTTP and commands really, Jobs on a small pretend cluster."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from rollout.adapters.clock import SystemClock
+from rollout.adapters.work import HttpRequests, LocalCommands
+from rollout.core.decision import Execution
+from rollout.core.errors import Refused, Unavailable
+from rollout.core.machine import begin
+from rollout.core.observation import Task, TaskResult
+from rollout.core.state import State
+from rollout.core.state_offline import Backup, OfflineMemory
+from rollout.engine.offline_work import TAIL, WorkTasks, job_name
+from rollout.ports_offline import JobPhase, JobSeen
+from tests.adapters.stub import Say, closed_port, stub
+from tests.core.test_offline import JOB, plan
+
+NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
+SUM = "ab" * 32
+
+
+class PretendJobs:
+    """Jobs by name; `shows` is what the next look at each of them brings."""
+
+    def __init__(self) -> None:
+        self.made: list[Mapping[str, Any]] = []
+        self.shows: list[JobSeen | Unavailable] = []
+
+    def ensure(self, namespace: str, manifest: Mapping[str, Any]) -> None:
+        self.made.append(manifest)
+
+    def look(self, namespace: str, name: str) -> JobSeen | None:
+        if not any(made["metadata"]["name"] == name for made in self.made):
+            return None
+        shown = self.shows.pop(0)
+        if isinstance(shown, Unavailable):
+            raise shown
+        return shown
+
+    def halt(self, namespace: str, manifest: Mapping[str, Any]) -> JobSeen:
+        self.made.append(manifest)
+        seen = self.look(namespace, manifest["metadata"]["name"])
+        assert seen is not None
+        return seen
+
+    def may_create(self, namespace: str) -> str:
+        return ""
+
+    def unseen_ways(self, namespace: str, deployment: str) -> Sequence[str]:
+        return ()
+
+    def service_names(self, namespace: str, deployment: str) -> Sequence[str]:
+        return ()
+
+
+class Desk:
+    """A plan, and who performs its work."""
+
+    def __init__(self, **spec: Any) -> None:  # noqa: ANN401 - the plan's own values
+        self.jobs = PretendJobs()
+        self.execution = Execution("orders-3-0-1a2b3c4d", plan(**spec), ())
+        self.state: State = begin(self.execution, NOW)
+        clock = SystemClock()
+        self.work = WorkTasks({"default": self.jobs}, self._template, HttpRequests(clock), LocalCommands(clock), clock)
+
+    def _template(self, name: str) -> Mapping[str, Any]:
+        raise Refused(f"there is no Job template {name!r}")
+
+    def test(self, index: int = 0) -> TaskResult:
+        arguments = (("attempt", "1"), ("index", str(index)), ("list", "tests"), ("mark", "new1"))
+        return self.work.work(self.execution, self.state, Task("test", "work", arguments))
+
+    def job(self, name: str, *shows: JobSeen | Unavailable, attempt: str = "1") -> TaskResult:
+        self.jobs.shows = list(shows)
+        return self.work.job(self.execution, self.state, Task(f"job-{name}", "job", (("attempt", attempt), ("job", name))))
+
+
+def http(url: str, **more: Any) -> Desk:  # noqa: ANN401 - the plan's own values
+    return Desk(tests=[{"name": "health", "http": {"url": url, **more}, "timeout": "1s"}])
+
+
+def command(*words: str) -> Desk:
+    return Desk(tests=[{"name": "check", "command": list(words), "timeout": "2s"}])
+
+
+# -- HTTP test cases ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_expected_status_and_text_pass() -> None:
+    with stub(Say(202, '{"status":"UP"}')) as server:
+        result = http(f"{server.url}/health?key=hunter2", status=[200, 202], contains='"UP"').test()
+    assert (result.state, result.ok) == ("done", True)
+    assert result.facts["code"] == "202"
+    assert result.facts["output"] == '{"status":"UP"}'
+    assert "hunter2" not in result.why
+
+
+def test_another_status_fails_and_says_what_was_expected() -> None:
+    with stub(Say(500, "java.lang.NullPointerException")) as server:
+        result = http(server.url + "/", status=[200, 204]).test()
+    assert not result.ok
+    assert result.why.endswith("HTTP 500, expected 200 or 204")
+    assert "NullPointer" in result.facts["output"]
+
+
+def test_a_good_status_with_another_body_fails() -> None:
+    with stub(Say(200, "<html>please sign in</html>", content_type="text/html")) as server:
+        result = http(server.url, contains='"UP"').test()
+    assert not result.ok
+    assert "does not hold" in result.why
+
+
+def test_of_a_huge_body_history_keeps_the_end() -> None:
+    with stub(Say(200, "x" * 100_000 + "end")) as server:
+        result = http(server.url, contains="xend").test()
+    assert result.ok
+    assert len(result.facts["output"]) == TAIL
+
+
+@pytest.mark.parametrize("say", [Say(hang=True), Say(body="x" * 100, cut_at=3)], ids=["hangs", "cut"])
+def test_a_server_that_gives_no_whole_answer_fails_the_attempt(say: Say) -> None:
+    with stub(say) as server:
+        result = http(server.url).test()
+    assert (result.state, result.ok) == ("done", False)
+
+
+def test_a_server_that_is_away_fails_the_attempt() -> None:
+    result = http(f"http://127.0.0.1:{closed_port()}/").test()
+    assert (result.state, result.ok) == ("done", False)
+    assert "ConnectError" in result.why
+
+
+# -- command test cases ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("code", "ok"), [(0, True), (1, False), (77, False)])
+def test_a_commands_exit_code_is_its_verdict(code: int, ok: bool) -> None:  # noqa: FBT001 - an example's value
+    result = command("/bin/sh", "-c", f"echo looked; exit {code}").test()
+    assert (result.ok, result.facts["code"], result.facts["output"]) == (ok, str(code), "looked\n")
+
+
+def test_a_command_is_told_what_it_tests() -> None:
+    result = command("/bin/sh", "-c", "echo $ROLLOUT_ID $ROLLOUT_IMAGE $ROLLOUT_TARGET").test()
+    assert result.facts["output"] == "orders-3-0-1a2b3c4d orders:2.0 shop/orders\n"
+
+
+def test_a_command_that_does_not_end_fails_the_attempt() -> None:
+    result = command(sys.executable, "-c", "import time; time.sleep(600)").test()
+    assert (result.state, result.ok) == ("done", False)
+    assert "did not end within 2 s" in result.why
+
+
+def test_a_command_that_is_not_there_is_refused() -> None:
+    with pytest.raises(Refused, match="cannot be started"):
+        command("/no/such/check").test()
+
+
+# -- Jobs --------------------------------------------------------------------------------------------------------------------
+
+DONE = JobSeen(JobPhase.SUCCEEDED, "", NOW, NOW + timedelta(seconds=90), 0)
+
+
+def test_a_backups_artifact_time_and_log_are_kept() -> None:
+    line = f'rollout-artifact: {{"id": "a.dump", "size": 7, "sha256": "{SUM}"}}\n'
+    result = Desk().job("backup", replace(DONE, log="dumping\n" + line))
+    facts = dict(result.facts)
+    assert (facts["artifact"], facts["size"], facts["sha256"], facts["seconds"], facts["exit_code"]) == (
+        "a.dump",
+        "7",
+        SUM,
+        "90",
+        "0",
+    )
+    assert "dumping" in facts["log"]
+
+
+def test_a_backup_that_prints_nonsense_has_no_artifact() -> None:
+    result = Desk().job("backup", replace(DONE, log='rollout-artifact: {"id": "a", "size": "much"}\n\x00\ufffd'))
+    assert result.ok
+    assert "artifact" not in result.facts
+
+
+def test_a_job_that_runs_is_no_answer_yet_and_its_trouble_is_told() -> None:
+    desk = Desk()
+    assert desk.job("backup", JobSeen(JobPhase.RUNNING, "", NOW)).state == "unavailable"
+    stuck = desk.job("backup", JobSeen(JobPhase.RUNNING, "x", NOW, trouble="pod-1: ImagePullBackOff"))
+    assert stuck.facts["trouble"] == "pod-1: ImagePullBackOff"
+    assert len(desk.jobs.made) == 1
+
+
+def test_a_cluster_that_is_away_is_no_verdict_about_the_job() -> None:
+    with pytest.raises(Unavailable):
+        Desk().job("backup", Unavailable("default", "is away"))
+
+
+def test_a_job_that_ends_well_with_failed_cases_has_failed() -> None:
+    log = '<testsuite><testcase name="pays"><failure message="402"/></testcase><testcase name="lists"/></testsuite>'
+    desk = Desk(tests=[{"name": "suite", "job": {"manifest": JOB}, "timeout": "1m"}])
+    desk.jobs.shows = [replace(DONE, log=log)]
+    result = desk.test()
+    assert not result.ok
+    assert "1 of 2 cases failed: pays" in result.why
+    assert [(line.name, line.level, line.message) for line in result.lines] == [("pays", "failed", "402"), ("lists", "ok", "")]
+
+
+@pytest.mark.parametrize(
+    ("log", "sessions"),
+    [("app from 10.0.0.1\n3\n", "3"), ("0", "0"), ("count\n-----\n     2\n", "2"), ("nobody knows", None), ("", None)],
+)
+def test_foreign_sessions_are_the_last_number_that_was_printed(log: str, sessions: str | None) -> None:
+    desk = Desk(quiesce={"sessions": {"manifest": JOB}})
+    assert desk.job("sessions", replace(DONE, log=log)).facts.get("sessions") == sessions
+
+
+def test_a_restore_is_told_which_artifact_and_nobody_else_is() -> None:
+    desk = Desk()
+    desk.state = replace(desk.state, offline=OfflineMemory(backup=Backup("a.dump", 7, SUM, NOW)))
+    for name in ("restore", "migrate"):
+        desk.job(name, DONE)
+    told = [
+        {item["name"]: item["value"] for item in made["spec"]["template"]["spec"]["containers"][0]["env"]}
+        for made in desk.jobs.made
+    ]
+    assert (told[0]["ARTIFACT"], told[0]["ARTIFACT_SHA256"]) == ("a.dump", SUM)
+    assert "ARTIFACT" not in told[1]
+    assert told[1]["ROLLOUT_ID"] == "orders-3-0-1a2b3c4d"
+
+
+def test_a_job_is_named_so_that_the_same_is_the_same_and_another_is_another() -> None:
+    desk = Desk(tests=[{"name": f"t{n}", "job": {"manifest": JOB}, "timeout": "1m"} for n in range(12)], window={
+        "startAt": "2026-11-22 09:00", "timezone": "UTC", "duration": "20h"})  # fmt: skip
+    names = set()
+    for course in range(1, 13):
+        for index in range(12):
+            arguments = (("attempt", "1"), ("index", str(index)), ("list", "tests"), ("mark", f"new{course}"))
+            desk.jobs.shows = [DONE]
+            desk.work.work(desk.execution, desk.state, Task("test", "work", arguments))
+            names.add(desk.jobs.made[-1]["metadata"]["name"])
+    assert len(names) == 12 * 12
+    assert max(map(len, names)) <= 63
+
+
+def test_a_jobs_name_fits_into_a_label_however_long_the_rollouts_is() -> None:
+    assert len(job_name(f"{'very-long.' * 20}name-1a2b3c4d", "hook-1764108000-49", "21")) <= 63
+
+
+def test_the_cluster_ends_a_job_at_its_deadline_and_never_runs_it_twice() -> None:
+    desk = Desk(backup={"manifest": JOB, "deadline": "10m"})
+    desk.job("backup", DONE)
+    spec = desk.jobs.made[0]["spec"]
+    assert (spec["backoffLimit"], spec["activeDeadlineSeconds"]) == (0, 600)
