@@ -69,10 +69,11 @@ class SkyWalkingTopology:
         answers = self._run(server, asks, required=True)
         relations: list[Relation] = []
         for topology in answers.values():
-            if not isinstance(topology, Mapping):
-                continue
-            names.update({str(node["id"]): str(node["name"]) for node in topology.get("nodes") or ()})
-            relations += [(str(call["source"]), str(call["target"])) for call in topology.get("calls") or ()]
+            try:
+                names.update(_pairs(topology, "nodes", "id", "name"))
+                relations += _pairs(topology, "calls", "source", "target")
+            except (TypeError, KeyError) as error:
+                raise Unavailable(self._name, f"its topology is of another shape than SkyWalking's ({error})") from error
         return relations
 
     def _often(self, server: Server, relations: Sequence[Relation], names: Mapping[str, str]) -> dict[Relation, float]:
@@ -105,6 +106,19 @@ def _cpm(server: Server, relation: Relation, names: Mapping[str, str], duration:
     text = "readMetricsValues(condition:$condition,duration:$duration){values{values{value}}}"
     condition = {"name": "service_relation_server_cpm", "entity": {"scope": "ServiceRelation", **entity}}
     return Ask(relation, text, {"condition": ("MetricsCondition!", condition), "duration": ("Duration!", duration)})
+
+
+def _pairs(topology: object, key: str, first: str, second: str) -> list[tuple[str, str]]:
+    """Read two texts of each entry of one of the topology's lists; null is an empty list. Raises TypeError, KeyError."""
+    if not isinstance(topology, Mapping):
+        raise TypeError("no object")
+    entries = topology.get(key) or []
+    if not isinstance(entries, list):
+        raise TypeError(f"{key}: no list")
+    pairs = [(entry[first], entry[second]) for entry in entries]
+    if not all(isinstance(text, str) for pair in pairs for text in pair):
+        raise TypeError(f"{key}: no text")
+    return pairs
 
 
 def _numbers(answer: object) -> list[float]:
