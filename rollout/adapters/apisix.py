@@ -49,7 +49,7 @@ class ApisixGateway:
         self._clock = clock
         self._admin = AdminClient(name, settings, clock) if settings.admin_url else None
         self._custom = CustomGates(name, objects) if objects is not None else None
-        self._prober = Prober(settings)
+        self._prober = Prober(settings, clock)
         self._wait: Wait = wait or threading.Event().wait
         self._jitter = jitter or random.SystemRandom().random
 

@@ -13,6 +13,7 @@ from rollout.core.plan_offline import OfflinePlan
 from rollout.core.state import State
 from rollout.core.target import Target
 from rollout.core.wording import listed
+from rollout.engine.offline_gate import is_away
 from rollout.engine.offline_impact import LOOK_TIMEOUT, Impact
 from rollout.engine.offline_work import WorkTasks
 from rollout.engine.overlaps import overlapping
@@ -136,7 +137,7 @@ class CheckTasks:
             yield Line("gate", "refused", f"no gateway {gate.gateway!r} is configured", "add it to the configuration")
             return
         for check in gateway.rehearse(gate.target, gate.config, gate.vantages):
-            if check.level == "warning" and check.name == "gate" and check.remedy:
+            if is_away(check):
                 raise Unavailable(gate.gateway, check.message)
             yield Line(check.name, check.level, check.message, check.remedy)
 
