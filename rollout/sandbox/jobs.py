@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from rollout.sandbox.kernel import CONTROLLER, Kernel
 from rollout.sandbox.kube_objects import Json, copied, name_of, namespace_of, owner_reference, stamp, uid_of
+from rollout.sandbox.kubelet import Kubelet
+from rollout.sandbox.replicasets import counts
 
 
 class Jobs:
     """The Job controller, for Jobs with one completion at a time."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, kubelet: Kubelet) -> None:
         self._kernel = kernel
+        self._kubelet = kubelet
         kernel.reconcilers["jobs"] = self.reconcile
 
     def reconcile(self, namespace: str, name: str) -> None:
         """Start the next pod, or say how the Job ended."""
         job = self._kernel.storage.find("jobs", namespace, name)
-        if job is None or job["status"].get("conditions") or job["spec"].get("suspend"):
+        if job is None or any(c["type"] in {"Complete", "Failed"} for c in job["status"].get("conditions") or ()):
+            return
+        if job["spec"].get("suspend"):
+            self._suspend(job)
             return
         phases = [pod["status"].get("phase") for pod in self._kernel.storage.children(uid_of(job), "pods")]
         succeeded, failed = phases.count("Succeeded"), phases.count("Failed")
@@ -27,7 +33,7 @@ class Jobs:
             self._create_pod(job)
             active = 1
         now = stamp(self._kernel.now)
-        status: Json = {"startTime": job["status"].get("startTime", now), "ready": 0}
+        status: Json = {"startTime": now if job["status"].get("conditions") else job["status"].get("startTime", now), "ready": 0}
         status |= {key: n for key, n in (("active", active), ("succeeded", succeeded), ("failed", failed)) if n}
         if done:
             status |= {"completionTime": now, "conditions": [_condition("Complete", "CompletionsReached", "", now)]}
@@ -35,6 +41,16 @@ class Jobs:
             words = "Job has reached the specified backoff limit"
             status |= {"conditions": [_condition("Failed", "BackoffLimitExceeded", words, now)]}
         if status != job["status"]:
+            self._kernel.storage.replace("jobs", {**job, "status": status}, CONTROLLER, self._kernel.now)
+
+    def _suspend(self, job: Json) -> None:
+        """Delete its pods and start no other, as the real controller does; who goes on later has started then."""
+        for pod in self._kernel.storage.children(uid_of(job), "pods"):
+            if counts(pod):
+                self._kubelet.delete(pod, CONTROLLER)
+        now = stamp(self._kernel.now)
+        status: Json = {"ready": 0, "conditions": [_condition("Suspended", "JobSuspended", "Job suspended", now)]}
+        if [c["type"] for c in job["status"].get("conditions") or ()] != ["Suspended"]:
             self._kernel.storage.replace("jobs", {**job, "status": status}, CONTROLLER, self._kernel.now)
 
     def _create_pod(self, job: Json) -> None:

@@ -66,7 +66,7 @@ class World:
         self._services = Services(self._kernel, self.traffic)
         self._replicasets = ReplicaSets(self._kernel, self.kubelet)
         self._deployments = Deployments(self._kernel)
-        self._jobs = Jobs(self._kernel)
+        self._jobs = Jobs(self._kernel, self.kubelet)
         self._kernel.observe(self._wake_controllers)
         for name in ("default", "kube-system"):
             self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}, manager="kube-apiserver")

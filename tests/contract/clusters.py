@@ -33,6 +33,7 @@ BEHAVIOURS = {
     "crash-loop": Behaviour(ready_after=None, crash_after=timedelta(seconds=1)),
     "oom": Behaviour(ready_after=None, oom_after=timedelta(seconds=1)),
     "no-pull": Behaviour(pull_error="not found"),
+    "fails": Behaviour(completes_after=timedelta(seconds=1), exit_code=1),
     "stuck": Behaviour(stop_after=timedelta(hours=1)),
 }
 """How the sandbox does what the real control plane's pretended kubelets do by the end of an image's tag."""

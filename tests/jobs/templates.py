@@ -15,7 +15,7 @@ from rollout.core.job_template import Artifact, artifact_in, containers, process
 
 FOLDER = Path(__file__).parents[2] / "config" / "kubernetes"
 NAMES = ("postgresql-backup", "postgresql-restore", "postgresql-sessions", "postgresql-migrate",
-         "mysql-backup", "mysql-restore", "mysql-sessions")  # fmt: skip
+         "mysql-backup", "mysql-restore", "mysql-sessions", "mysql-migrate")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.jobs.chain import Chain, ProcessJobs
 from tests.jobs.templates import Runner
 from tests.peers.mariadb import MariaDb
 
@@ -24,6 +26,11 @@ MIGRATION = """
 ALTER TABLE bills ADD COLUMN total INT NOT NULL DEFAULT 0; DROP VIEW open_bills; DROP TRIGGER bump; DELETE FROM bills WHERE id > 9;
 UPDATE bills SET note = 'overwritten'; CREATE TABLE extra (id INT); DROP FUNCTION twice; DROP EVENT nightly;
 """
+MIGRATE = ("/bin/sh", "-euc", """\
+echo 'CREATE TABLE extra (id int); DELETE FROM bills' |
+  mariadb --no-defaults -h "$MYSQL_HOST" -P "$MYSQL_PORT" -u "$MYSQL_USER" "$MYSQL_DATABASE"
+""")  # fmt: skip
+"""The entry point of an image that migrates: it finds the database in its environment alone."""
 FINGERPRINT = """
 SET SESSION group_concat_max_len = 10000000;
 SELECT MD5(GROUP_CONCAT(id, note, HEX(raw), changed ORDER BY id)), twice(21), (SELECT COUNT(*) FROM open_bills),
@@ -125,3 +132,48 @@ def test_a_backup_that_fails_says_so_and_leaves_nothing(database: Database) -> N
         assert "rollout-failed: no backup of" in made.err
         assert "wrong" not in made.out + made.err
     assert list(database.jobs.folder.iterdir()) == []
+
+
+def test_the_daemons_own_way_from_template_to_result(database: Database) -> None:
+    """Backup, migration, restore as the steps ask for them: each once, the artifact told to the restore, the data as before."""
+    before = database.fingerprint()
+    jobs = ProcessJobs(database.jobs.secret, database.jobs.folder, {"schema:2": MIGRATE})
+    chain = Chain("mysql", database.name, jobs)
+    assert chain.run("sessions").facts["sessions"] == "0"
+    made = chain.run("backup")
+    assert (made.ok, chain.run("backup").facts) == (True, made.facts), made
+    (artifact,) = (path for path in database.jobs.folder.iterdir() if path.suffix != ".sha256")
+    assert made.facts["artifact"] == artifact.name
+    assert made.facts["size"] == str(artifact.stat().st_size)
+    assert made.facts["sha256"] == hashlib.sha256(artifact.read_bytes()).hexdigest()
+    chain.remember(made)
+    migrated = chain.run("migrate")
+    assert migrated.ok, migrated
+    assert database.execute("SELECT COUNT(*) FROM extra") == "0"
+    assert chain.run("restore").ok
+    assert database.fingerprint() == before
+    assert [name.split("-", 4)[-1] for name in jobs.ended] == ["sessions-1", "backup-1", "migrate-1", "restore-1"]
+
+
+def test_a_damaged_artifact_is_no_restore_and_says_why(database: Database) -> None:
+    jobs = ProcessJobs(database.jobs.secret, database.jobs.folder)
+    chain = Chain("mysql", database.name, jobs)
+    made = chain.run("backup")
+    chain.remember(made)
+    path = database.jobs.folder / made.facts["artifact"]
+    content = path.read_bytes()
+    path.write_bytes(content[:-50] + bytes([content[-50] ^ 1]) + content[-49:])
+    before = database.fingerprint()
+    restored = chain.run("restore")
+    assert not restored.ok
+    assert "the database was not touched" in restored.facts["log"]
+    assert database.fingerprint() == before
+    path.write_bytes(content)
+    assert chain.run("restore", attempt=2).ok
+
+
+def test_two_backups_are_two_artifacts(database: Database) -> None:
+    chain = Chain("mysql", database.name, ProcessJobs(database.jobs.secret, database.jobs.folder))
+    first, second = (chain.run("backup", attempt).facts["artifact"] for attempt in (1, 2))
+    assert first != second
+    assert {first, second} < {path.name for path in database.jobs.folder.iterdir()}

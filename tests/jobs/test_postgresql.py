@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import LiteralString
 from uuid import uuid4
 
 import psycopg
 import pytest
 
+from tests.jobs.chain import Chain, ProcessJobs
 from tests.jobs.templates import Runner
 from tests.peers.postgresql import PostgreSql
 
@@ -27,6 +30,8 @@ ALTER TABLE orders ADD COLUMN total int NOT NULL DEFAULT 0; DROP VIEW paid_order
 UPDATE orders SET note = 'overwritten'; CREATE TABLE invoices (id int); DROP FUNCTION twice;
 ALTER DATABASE "{database}" SET work_mem = '9MB';
 """
+MIGRATE = ("/bin/sh", "-euc", "psql -XqAt -v ON_ERROR_STOP=1 -c 'CREATE TABLE invoices (id int)' -c 'DELETE FROM orders'")
+"""The entry point of an image that migrates: it finds the database in its environment alone."""
 FINGERPRINT = """
 SELECT md5(string_agg(o::text, '|' ORDER BY id)) || ' ' || twice(21) || ' ' || (SELECT count(*) FROM paid_orders)
   || ' ' || current_setting('work_mem') || ' '
@@ -48,9 +53,9 @@ class Database:
         with psycopg.connect(self.conninfo, autocommit=True) as connection:
             connection.execute(statements)
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, query: LiteralString = FINGERPRINT) -> str:
         with psycopg.connect(self.conninfo) as connection:
-            row = connection.execute(FINGERPRINT).fetchone()
+            row = connection.execute(query).fetchone()
             assert row is not None
             return str(row[0])
 
@@ -171,3 +176,48 @@ def test_a_restore_that_breaks_off_says_that_the_database_is_not_usable(database
     database.peer.execute("CREATE ROLE seller_of_the_past")
     assert database.jobs.run("postgresql-restore", **made.parameters()).code == 0
     database.execute("REVOKE SELECT ON orders FROM seller_of_the_past; DROP ROLE seller_of_the_past")
+
+
+def test_the_daemons_own_way_from_template_to_result(database: Database) -> None:
+    """Backup, migration, restore as the steps ask for them: each once, the artifact told to the restore, the data as before."""
+    before = database.fingerprint()
+    jobs = ProcessJobs(database.jobs.secret, database.jobs.folder, {"schema:2": MIGRATE})
+    chain = Chain("postgresql", database.name, jobs)
+    assert chain.run("sessions").facts["sessions"] == "0"
+    made = chain.run("backup")
+    assert (made.ok, chain.run("backup").facts) == (True, made.facts), made
+    (artifact,) = (path for path in database.jobs.folder.iterdir() if path.suffix != ".sha256")
+    assert made.facts["artifact"] == artifact.name
+    assert made.facts["size"] == str(artifact.stat().st_size)
+    assert made.facts["sha256"] == hashlib.sha256(artifact.read_bytes()).hexdigest()
+    chain.remember(made)
+    migrated = chain.run("migrate")
+    assert migrated.ok, migrated
+    assert database.fingerprint("SELECT count(*) FROM invoices") == "0"
+    assert chain.run("restore").ok
+    assert database.fingerprint() == before
+    assert [name.split("-", 4)[-1] for name in jobs.ended] == ["sessions-1", "backup-1", "migrate-1", "restore-1"]
+
+
+def test_a_damaged_artifact_is_no_restore_and_says_why(database: Database) -> None:
+    jobs = ProcessJobs(database.jobs.secret, database.jobs.folder)
+    chain = Chain("postgresql", database.name, jobs)
+    made = chain.run("backup")
+    chain.remember(made)
+    path = database.jobs.folder / made.facts["artifact"]
+    content = path.read_bytes()
+    path.write_bytes(content[:-50] + bytes([content[-50] ^ 1]) + content[-49:])
+    before = database.fingerprint()
+    restored = chain.run("restore")
+    assert not restored.ok
+    assert "the database was not touched" in restored.facts["log"]
+    assert database.fingerprint() == before
+    path.write_bytes(content)
+    assert chain.run("restore", attempt=2).ok
+
+
+def test_two_backups_are_two_artifacts(database: Database) -> None:
+    chain = Chain("postgresql", database.name, ProcessJobs(database.jobs.secret, database.jobs.folder))
+    first, second = (chain.run("backup", attempt).facts["artifact"] for attempt in (1, 2))
+    assert first != second
+    assert {first, second} < {path.name for path in database.jobs.folder.iterdir()}

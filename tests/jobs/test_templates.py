@@ -6,10 +6,12 @@ import shutil
 import subprocess
 
 import pytest
+import yaml
 
+from rollout.adapters.job_templates import JobTemplates, default_folder
 from rollout.core.errors import Refused
 from rollout.core.job_template import Artifact, artifact_in, containers, parameters_of, process_of, rendered
-from tests.jobs.templates import NAMES, template
+from tests.jobs.templates import FOLDER, NAMES, template
 
 GIVEN = {"DATABASE": "orders", "SECRET": "orders-db", "VOLUME": "orders-backup", "IMAGE": "postgres:17"}
 SUM = "ab" * 32
@@ -30,6 +32,14 @@ def test_a_template_is_rendered_whole(name: str) -> None:
     assert manifest["spec"]["backoffLimit"] == 0
     assert manifest["spec"]["template"]["spec"]["restartPolicy"] == "Never"
     assert container["securityContext"]["allowPrivilegeEscalation"] is False
+
+
+def test_every_shipped_template_is_tried_here_and_its_script_stands_in_no_other_file() -> None:
+    """What the tests run as a process is the text that a container gets: it is read from the template, and written once."""
+    shipped = {path.stem: yaml.safe_load(path.read_text()) for path in FOLDER.glob("*.yaml") if "\nkind: Job\n" in path.read_text()}
+    assert sorted(shipped) == sorted(NAMES)
+    assert [name for name in NAMES if JobTemplates(default_folder())(name) != shipped[name]] == []
+    assert [path.name for path in FOLDER.rglob("*") if path.is_file() and path.suffix != ".yaml"] == []
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "migrate" not in name])

@@ -205,7 +205,7 @@ class WorldJobs:
         if job is None:
             return None
         pods = [p for p in self._world.objects("pods", namespace) if p["metadata"].get("labels", {}).get("job-name") == name]
-        conditions = {c["type"] for c in job["status"].get("conditions") or ()}
+        conditions = _ended(job)
         start = parse_stamp(job["status"]["startTime"]) if job["status"].get("startTime") else None
         if not conditions:
             alive = [p for p in pods if p["status"].get("phase") not in {"Succeeded", "Failed"}]
@@ -225,11 +225,8 @@ class WorldJobs:
             if job is None:
                 spec = {**manifest["spec"], "suspend": True}
                 self._world.create({**manifest, "spec": spec}, manager="rollout", namespace=namespace)
-            elif not job["status"].get("conditions") and not job["spec"].get("suspend"):
+            elif not _ended(job) and not job["spec"].get("suspend"):
                 self._world.patch("jobs", namespace, name, {"spec": {"suspend": True}}, manager="rollout")
-                for pod in self._world.objects("pods", namespace):
-                    if pod["metadata"].get("labels", {}).get("job-name") == name:
-                        self._world.delete_pod(namespace, pod["metadata"]["name"])
             seen = self._seen(namespace, name)
             assert seen is not None
             return seen
@@ -248,6 +245,10 @@ class WorldJobs:
 
     def service_names(self, namespace: str, deployment: str) -> Sequence[str]:
         return ("orders",)
+
+
+def _ended(job: Json) -> set[str]:
+    return {c["type"] for c in job["status"].get("conditions") or ()} & {"Complete", "Failed"}
 
 
 class WorldRequests:
