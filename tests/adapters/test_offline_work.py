@@ -203,7 +203,7 @@ def test_a_cluster_that_is_away_is_no_verdict_about_the_job() -> None:
 
 def test_a_job_that_ends_well_with_failed_cases_has_failed() -> None:
     log = '<testsuite><testcase name="pays"><failure message="402"/></testcase><testcase name="lists"/></testsuite>'
-    desk = Desk(tests=[{"name": "suite", "job": {"manifest": JOB}, "timeout": "1m"}])
+    desk = Desk(tests=[{"name": "suite", "job": {"manifest": JOB, "deadline": "1m"}}])
     desk.jobs.shows = [replace(DONE, log=log)]
     result = desk.test()
     assert not result.ok
@@ -235,7 +235,7 @@ def test_a_restore_is_told_which_artifact_and_nobody_else_is() -> None:
 
 
 def test_a_job_is_named_so_that_the_same_is_the_same_and_another_is_another() -> None:
-    desk = Desk(tests=[{"name": f"t{n}", "job": {"manifest": JOB}, "timeout": "1m"} for n in range(12)], window={
+    desk = Desk(tests=[{"name": f"t{n}", "job": {"manifest": JOB, "deadline": "1m"}} for n in range(12)], window={
         "startAt": "2026-11-22 09:00", "timezone": "UTC", "duration": "20h"})  # fmt: skip
     names = set()
     for course in range(1, 13):
