@@ -57,6 +57,9 @@ class PretendJobs:
     def unseen_ways(self, namespace: str, deployment: str) -> Sequence[str]:
         return ()
 
+    def service_addresses(self, namespace: str, deployment: str) -> Sequence[str]:
+        return ()
+
     def service_names(self, namespace: str, deployment: str) -> Sequence[str]:
         return ()
 

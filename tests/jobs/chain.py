@@ -59,6 +59,9 @@ class ProcessJobs:
     def unseen_ways(self, namespace: str, deployment: str) -> Sequence[str]:
         return ()
 
+    def service_addresses(self, namespace: str, deployment: str) -> Sequence[str]:
+        return ()
+
     def service_names(self, namespace: str, deployment: str) -> Sequence[str]:
         return ()
 
