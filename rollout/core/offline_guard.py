@@ -24,7 +24,7 @@ from rollout.core.state_offline import (
     Upgrading,
 )
 
-EVERY = timedelta(seconds=30)
+EVERY = timedelta(seconds=10)
 UNSEEN = timedelta(minutes=3)
 QUIET = timedelta(minutes=10)
 """A gate that is opened again and again owes one notice in this time; history has every time."""
@@ -85,4 +85,4 @@ def _unseen(scene: Scene, state: State) -> tuple[Wait, ...]:
     if scene.gap != scene.elapsed:
         return ()
     why = "the closed gate cannot be looked at: the gateway's Admin API does not answer"
-    return (Wait(HoldKind.GATE, why, "It is tried again every half minute; look at the gateway."),)
+    return (Wait(HoldKind.GATE, why, "It is tried again every ten seconds; look at the gateway."),)

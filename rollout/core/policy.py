@@ -19,7 +19,9 @@ from rollout.core.images import parse_image
 from rollout.core.plan import Plan
 from rollout.core.plan_base import Contradiction, Part
 from rollout.core.plan_canary import CanaryPlan
+from rollout.core.plan_offline import OfflinePlan
 from rollout.core.quantities import Duration, DurationOrZero, Line, Share, Whole, format_duration, format_share
+from rollout.core.wording import moment
 
 __all__ = ["Freeze", "FreezeWindow", "Policy"]
 
@@ -78,11 +80,21 @@ class Policy(Part):
             if watched < self.minimum_signals:
                 message = f"{watched} required signals are fewer than the policy's minimumSignals ({self.minimum_signals})"
                 problems.append(Problem(message, key="spec.signals"))
+        else:
+            problems += self._frozen_start(plan)
         return tuple(problems)
 
     def frozen(self, now: datetime) -> Freeze | None:
         """Say whether forward steps are frozen now, by which window, and until when (UTC)."""
         return freeze_at(self.freeze_windows, now)
+
+    def _frozen_start(self, plan: OfflinePlan) -> Iterator[Problem]:
+        """A maintenance that a freeze keeps from beginning until its grace is over would only ever be cancelled."""
+        window = plan.spec.window
+        freeze = self.frozen(window.starts_at)
+        if freeze is not None and freeze.until > window.starts_at + window.start_grace:
+            message = f"{moment(window.starts_at)} lies in the freeze window {freeze.name!r}: nothing is begun in it"
+            yield Problem(message, key="spec.window.startAt", remedy=f"it is free from {moment(freeze.until)}")
 
     def _check_places(self, plan: Plan) -> Iterator[Problem]:
         for target in plan.targets:

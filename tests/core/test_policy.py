@@ -185,3 +185,14 @@ def test_when_a_freeze_ends_it_has_ended_and_not_before(now: datetime, start: in
     assert freeze.until > now
     assert frozen.frozen(freeze.until) is None
     assert frozen.frozen(freeze.until - timedelta(seconds=1)) is not None
+
+
+def test_a_maintenance_that_a_freeze_keeps_from_beginning_is_refused_with_when_it_is_free() -> None:
+    zone = {"timezone": "UTC", "duration": "2h", "startGrace": "15m"}
+    frozen = policy(freezeWindows=WEEKEND)
+    (problem,) = frozen.check(offline(window={"startAt": "2026-11-21 12:00", **zone}))
+    assert problem.key == "spec.window.startAt"
+    assert "lies in the freeze window" in problem.message
+    assert problem.remedy == "it is free from 2026-11-22 23:00 UTC"
+    assert frozen.check(offline(window={"startAt": "2026-11-22 22:50", **zone})) == ()
+    assert frozen.check(offline(window={"startAt": "2026-11-23 01:00", **zone})) == ()
