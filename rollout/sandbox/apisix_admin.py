@@ -42,7 +42,7 @@ class AdminApi:
         """Answer one request."""
         self.requests.append(request)
         if ipaddress.ip_address(request.client) not in self._allow:
-            return nginx_page(403)
+            return nginx_page(403, past_the_gateway=True)
         if not request.path.startswith(f"{PREFIX}/") or request.method == "HEAD":
             return nginx_page(404)
         refused = self._authorize(request)
@@ -51,11 +51,11 @@ class AdminApi:
         try:
             response = self._dispatch(request)
         except SchemaError as error:
-            response = json_response(400, {"error_msg": str(error)})
+            response = self._versioned(json_response(400, {"error_msg": str(error)}))
         except EtcdError as error:
             response = json_response(503, {"error_msg": str(error)})
         if "if-match" in request.headers and self.flavour.v3:
-            return nginx_page(412)  # nginx's own filter looks at the answer: what was asked has been done
+            return nginx_page(412, past_the_gateway=True)  # nginx's own filter looks at the answer: what was asked has been done
         return response
 
     def _authorize(self, request: Request) -> Response | None:

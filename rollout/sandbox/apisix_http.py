@@ -61,8 +61,8 @@ def json_response(status: int, value: object, headers: Mapping[str, str] | None 
     return Response(status, json.dumps(value, ensure_ascii=False), content_type, headers or {})
 
 
-def nginx_page(status: int) -> Response:
-    """Answer as nginx itself does, past all of the gateway's code."""
+def nginx_page(status: int, *, past_the_gateway: bool = False) -> Response:
+    """Answer with a page of nginx's own; `past_the_gateway`: none of its code sees the answer, not even to name its server."""
     words = f"{status} {_PHRASES[status]}"
     page = f"<html><head><title>{words}</title></head><body><center><h1>{words}</h1></center></body></html>"
-    return Response(status, page, HTML, {"Server": "openresty"})
+    return Response(status, page, HTML, {"Server": "openresty"} if past_the_gateway else {})

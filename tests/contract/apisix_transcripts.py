@@ -29,6 +29,8 @@ class Exchange:
     status: int = 0
     answer: str = ""
     content_type: str = ""
+    server: str = ""
+    api_version: str = ""
 
     def __str__(self) -> str:
         return f"{self.notes.strip() or self.method} {self.method} {self.target} {self.body[:100]}"
@@ -75,8 +77,13 @@ def _add_request_line(exchange: Exchange, text: str) -> None:
 def _add_answer_line(exchange: Exchange, text: str) -> None:
     header = _HEADER.fullmatch(text)
     if header and not exchange.answer:
-        if header[1] == "Content-Type":
-            exchange.content_type = header[2]
+        match header[1]:
+            case "Content-Type":
+                exchange.content_type = header[2]
+            case "Server":
+                exchange.server = header[2]
+            case "X-API-VERSION":
+                exchange.api_version = header[2]
     else:
         exchange.answer += text
 
@@ -97,6 +104,12 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - any JSON
     if isinstance(value, str):
         return re.sub(r"\b\d{20}\b", "generated-id", re.sub(r"^/apisix\d*/", "/apisix/", value))
     return value
+
+
+def series(path: Path, name: str) -> list[dict[str, str]]:
+    """Read the label sets of one metric from a recorded Prometheus text."""
+    lines = (line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith(f"{name}{{"))
+    return [dict(re.findall(r'(\w+)="([^"]*)"', line)) for line in lines]
 
 
 def items(body: Any) -> Iterator[Any]:  # noqa: ANN401 - any JSON

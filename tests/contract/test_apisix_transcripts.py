@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,8 +13,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from rollout.sandbox.apisix import Request, Response, SandboxApisix
+from rollout.sandbox.metrics_traffic import TrafficMetrics
+from rollout.sandbox.world import World
 from tests.contract import apisix_transcripts as transcripts
 from tests.contract.apisix_transcripts import Exchange
+from tests.simulation.offline_tale import manifests
 
 RECORDED_GATEWAY = "19080"
 EXPORTER = ":19091"
@@ -56,7 +60,16 @@ def sandbox(time: Time, flavour: str) -> SandboxApisix:
     return server
 
 
-def ask(server: SandboxApisix, exchange: Exchange) -> tuple[int, str, str]:
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    content_type: str
+    server: str
+    api_version: str
+    text: str
+
+
+def ask(server: SandboxApisix, exchange: Exchange) -> Answer:
     port = exchange.headers.get("Host", "").rpartition(":")[2]
     to_gateway = port == RECORDED_GATEWAY or (not port and not exchange.target.startswith("/apisix/"))
     where = urlsplit(server.gateway_urls[0] if to_gateway else server.admin_url)
@@ -65,17 +78,22 @@ def ask(server: SandboxApisix, exchange: Exchange) -> tuple[int, str, str]:
     try:
         connection.request(exchange.method, exchange.target, exchange.body.encode() or None, headers)
         answer = connection.getresponse()
-        return answer.status, answer.headers.get("Content-Type", ""), answer.read().decode()
+        kind, name, version = (answer.headers.get(name, "") for name in ("Content-Type", "Server", "X-API-VERSION"))
+        return Answer(answer.status, kind, name, version, answer.read().decode())
     finally:
         connection.close()
 
 
-def differences(exchange: Exchange, status: int, kind: str, text: str) -> Iterator[str]:
-    if status != exchange.status:
-        yield f"{exchange}: HTTP {status} instead of {exchange.status}"
-    if exchange.content_type and kind.partition(";")[0] != exchange.content_type.partition(";")[0]:
-        yield f"{exchange}: {kind} instead of {exchange.content_type}"
-    wanted, got = transcripts.comparable(exchange.answer), transcripts.comparable(text)
+def differences(exchange: Exchange, answer: Answer) -> Iterator[str]:
+    if answer.status != exchange.status:
+        yield f"{exchange}: HTTP {answer.status} instead of {exchange.status}"
+    if exchange.content_type and answer.content_type.partition(";")[0] != exchange.content_type.partition(";")[0]:
+        yield f"{exchange}: {answer.content_type} instead of {exchange.content_type}"
+    if exchange.server and answer.server != exchange.server:
+        yield f"{exchange}: {answer.server!r} serves instead of {exchange.server!r}"
+    if answer.api_version != exchange.api_version:
+        yield f"{exchange}: X-API-VERSION {answer.api_version!r} instead of {exchange.api_version!r}"
+    wanted, got = transcripts.comparable(exchange.answer), transcripts.comparable(answer.text)
     if exchange.target.rstrip("/").endswith("/ip-restriction") and exchange.method == "GET":
         wanted, got = (sorted(schema["properties"]) for schema in (wanted, got))
     if exchange.target.endswith("/plugins/list"):
@@ -93,25 +111,73 @@ def only_known(wanted: Any, got: Any) -> Any:  # noqa: ANN401 - any JSON
     return {**wanted, "list": [item for item in wanted["list"] if item["key"] in known], "total": got["total"]}
 
 
+def not_pretended(exchange: Exchange) -> bool:
+    return any(part in exchange.target for part in NOT_PRETENDED) or exchange.headers.get("Host", "").endswith(EXPORTER)
+
+
 def replay(server: SandboxApisix, exchange: Exchange, time: Time) -> list[str]:
-    if any(part in exchange.target for part in NOT_PRETENDED) or exchange.headers.get("Host", "").endswith(EXPORTER):
+    if not_pretended(exchange):
         return []
     if exchange.notes.startswith("4 s later"):
         time.now += timedelta(seconds=4)
-    return list(differences(exchange, *ask(server, exchange)))
+    return list(differences(exchange, ask(server, exchange)))
 
 
 def test_the_newest_flavour_answers_every_recorded_request_as_the_real_server_did(time: Time) -> None:
     assert FOLDER is not None
     wrong: list[str] = []
-    asked = 0
+    asked: list[Exchange] = []
     with sandbox(time, "3.18") as server:
         for name in ORDER:
             exchanges = transcripts.read(FOLDER / f"{name}.http")
-            asked += len(exchanges)
+            asked += exchanges
             wrong += [f"{name}: {words}" for exchange in exchanges for words in replay(server, exchange, time)]
-    assert asked > 150
+    assert len(asked) > 150
+    assert sum(map(not_pretended, asked)) < 15, "what no client of ours asks is a small part"
     assert not wrong, "\n".join(wrong)
+
+
+def test_every_recording_is_used() -> None:
+    assert FOLDER is not None
+    used = {f"{name}.http" for name in ORDER} | {f"30-compare-{version}.http" for version in COMPARED.values()}
+    used |= {f"30-metrics-{version}.txt" for version in COMPARED.values()}
+    assert {path.name for path in FOLDER.iterdir()} - used == {"20-latency.txt", "30-compare.txt"}, (
+        "times, and a table of the others"
+    )
+
+
+METRICS = ("apisix_http_status", "apisix_http_latency_bucket", "apisix_http_latency_count", "apisix_http_latency_sum")
+
+
+@pytest.mark.parametrize("version", COMPARED.values())
+def test_the_gateways_metrics_have_the_labels_and_buckets_that_every_version_gives(version: str) -> None:
+    """The pretend Prometheus gives no label that a gateway does not, all that our questions use, and the same buckets."""
+    assert FOLDER is not None
+    families = TrafficMetrics(_busy_world()).families()
+    for metric in METRICS:
+        recorded = transcripts.series(FOLDER / f"30-metrics-{version}.txt", metric)
+        pretended = [dict(series.labels) for series in families[metric]()]
+        assert pretended, metric
+        given = set().union(*pretended) - SCRAPED
+        assert given <= set().union(*recorded), metric
+        assert {"route", "service", "node"} <= given, metric
+        if "latency" in metric:
+            assert {labels["type"] for labels in pretended} <= {labels["type"] for labels in recorded}
+            assert {labels.get("le") for labels in pretended} == {labels.get("le") for labels in recorded}
+        else:
+            assert {labels["code"][0] for labels in recorded} >= {"2", "4"}
+        assert {"", "127.0.0.1"} <= {labels["node"] for labels in recorded}, "its own answers have no node"
+
+
+SCRAPED = {"instance", "job", "namespace", "pod", "app"}
+"""Labels that Prometheus itself adds."""
+
+
+def _busy_world() -> World:
+    world = World(datetime(2026, 11, 22, 12, tzinfo=UTC), 7, record_events=False)
+    world.load(manifests())
+    world.advance_by(timedelta(minutes=5))
+    return world
 
 
 @pytest.mark.parametrize("flavour", COMPARED)
