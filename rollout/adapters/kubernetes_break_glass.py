@@ -43,6 +43,7 @@ def step_back_now(
     target: Target,
     rollout: str | None = None,
     snapshot: Snapshot | None = None,
+    reason: Reason = BY_HAND,
 ) -> SteppedBack:
     """Scale the canary to 0 with a tombstone; with a snapshot, put back on the stable what still is what we wrote.
 
@@ -57,7 +58,7 @@ def step_back_now(
         if canary is None:
             raise Rejected(cluster.backend, f"there is no Deployment {target.namespace}/{target.canary}", code=404)
         owner = rollout or canary.annotations.get(ANNOTATION_ID) or "break-glass"
-        done = [_stop_canary(cluster, target, canary, owner, asked=rollout is not None)]
+        done = [_stop_canary(cluster, target, canary, owner, asked=rollout is not None, reason=reason)]
         left: list[str] = []
         try:
             for line, finished in _stable(cluster, target, owner, snapshot):
@@ -81,7 +82,7 @@ def _stable(cluster: KubernetesCluster, target: Target, owner: str, snapshot: Sn
     return [(f"{target.stable} is rolling ({stable.updated} of {stable.replicas} updated), and was left alone: {undo}", False)]
 
 
-def _stop_canary(cluster: KubernetesCluster, target: Target, canary: Deployment, owner: str, *, asked: bool) -> str:
+def _stop_canary(cluster: KubernetesCluster, target: Target, canary: Deployment, owner: str, *, asked: bool, reason: Reason) -> str:
     was = canary.annotations.get(ANNOTATION_ID)
     if asked and was not in {None, owner}:
         raise Conflict(
@@ -94,7 +95,7 @@ def _stop_canary(cluster: KubernetesCluster, target: Target, canary: Deployment,
         target.canary,
         target.container,
         replicas=0,
-        annotations=((ANNOTATION_STOPPED, owner), (ANNOTATION_STOPPED_WHY, inscribe(BY_HAND))),
+        annotations=((ANNOTATION_STOPPED, owner), (ANNOTATION_STOPPED_WHY, inscribe(reason))),
         if_fields=(FieldTest(FieldName.ROLLOUT_ID, was),),
         why=f"step back by hand from {owner}",
     )

@@ -14,9 +14,9 @@ import typer
 from rollout.adapters.clock import SystemClock
 from rollout.adapters.kubernetes import ClusterSettings
 from rollout.adapters.kubernetes_break_glass import SteppedBack, step_back_now
-from rollout.core.commands import Verb
 from rollout.core.errors import Problem, Refused, RolloutError
-from rollout.core.state import Promoting, Retiring, Retreating, Snapshot, State, Watching
+from rollout.core.history import Outcome
+from rollout.core.state import Promoting, Reason, Retiring, Retreating, Snapshot, State, Watching
 from rollout.core.target import Target
 from rollout.wiring import open_parts
 
@@ -32,27 +32,17 @@ class _Known:
 
 
 def step_back(name: str, settings: Settings, database: str | None, actor: str, reason: str) -> SteppedBack:
-    """Step a target back now, then write down who did it. Raises Refused when nothing tells which target is meant."""
+    """Step a target back now; who did it stands beside the tombstone, where the next daemon finds it.
+
+    Raises Refused when nothing tells which target is meant.
+    """
     known = _from_database(name, settings, database) or _from_name(name, settings)
     entry = next((cluster for cluster in settings.clusters if cluster.name == known.target.cluster), None)
     if entry is None:
         raise Refused(f"no cluster {known.target.cluster!r} is configured", (Problem("unknown cluster", remedy="--config FILE"),))
-    done = step_back_now(entry.build(ClusterSettings), SystemClock(), known.target, known.rollout, known.snapshot)
-    if known.rollout is not None:
-        _record(known.rollout, settings, database, actor, reason)
-    return done
-
-
-def _record(rollout: str, settings: Settings, database: str | None, actor: str, reason: str) -> None:
-    """Leave an abort for the next daemon: history then says who broke the glass, and why."""
-    why = f"stepped back by hand, past the daemon{f': {reason}' if reason else ''}"
-    try:
-        with open_parts(settings, database=database, outside=False) as parts:
-            parts.desk.command(rollout, Verb.ABORT, actor, why)
-    except Refused:
-        return  # it had ended: there is no daemon to tell
-    except RolloutError as error:
-        typer.echo(f"not written down in the database: {error}", err=True)
+    why = f"{actor} stepped back by hand, past the daemon{f': {reason}' if reason else ''}"
+    told = Reason(why, "break-glass", Outcome.ABORTED, actor)
+    return step_back_now(entry.build(ClusterSettings), SystemClock(), known.target, known.rollout, known.snapshot, told)
 
 
 def _from_database(name: str, settings: Settings, database: str | None) -> _Known | None:

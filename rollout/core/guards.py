@@ -22,7 +22,7 @@ RESTARTS_FAIL = 2
 """One restart of a container holds and is told; the second fails."""
 RESTART_HOLD = timedelta(minutes=15)
 SHARED_WITHIN = timedelta(hours=1)
-"""How long ago a baseline pod may have been killed to count as the same trouble."""
+"""How far apart a candidate's and a baseline pod's kill may be to count as the same trouble."""
 CRASH_LOOP = "CrashLoopBackOff"
 PULL_ERRORS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"})
 CONFIG_ERRORS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
@@ -30,12 +30,17 @@ CONFIG_ERRORS = frozenset({"CreateContainerConfigError", "CreateContainerError",
 
 @dataclass(frozen=True, slots=True)
 class Trip:
-    """One guard that tripped on one pod. `cause` is comparable between cohorts (CrashLoopBackOff, OOMKilled, unready, ...)."""
+    """One guard that tripped on one pod. `cause` is comparable between cohorts (CrashLoopBackOff, OOMKilled, unready, ...).
+
+    `container`: which one, empty for the pod as a whole. `at`: when it happened, where it is over and only remembered.
+    """
 
     cause: str
     pod: str
     node: str
     why: str
+    container: str = ""
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,7 @@ def watch(memory: GuardMemory, cohorts: Cohorts, container: str, now: datetime) 
     remembered: list[PodMemory] = []
     displaced: list[Trip] = []
     trips: list[Trip] = []
+    excused: list[Trip] = []
     ran_somewhere = any(_has_run(pod.container(container)) for pod in cohorts.candidate)
     for pod in cohorts.candidate:
         before = known.get(pod.uid) or PodMemory(pod.uid, pod.name, now)
@@ -65,6 +71,7 @@ def watch(memory: GuardMemory, cohorts: Cohorts, container: str, now: datetime) 
             displaced.append(Trip("displaced", pod.name, pod.node, f"{_name(pod)} was taken away: {_taken(pod)}"))
         elif pod.deleting_since is None:
             trips.extend(_trips(pod, present, container, now, ran_somewhere=ran_somewhere))
+            excused.extend(_excused(pod, present, now))
     old = tuple(item for item in memory.displaced if now - item[1] < DISPLACED_MEMORY)
     seen = {uid for uid, _ in old}
     ended = [Trip("displaced", p.name, p.node, f"{_name(p)} was taken away: {p.displaced}") for p in cohorts.gone if p.displaced]
@@ -72,9 +79,9 @@ def watch(memory: GuardMemory, cohorts: Cohorts, container: str, now: datetime) 
     fresh = [(pod.uid, trip) for pod, trip in _displaced_pods(cohorts, [*displaced, *ended]) if pod.uid not in seen]
     failing, shared = _split(trips, cohorts, container, now)
     return PodFindings(
-        memory=GuardMemory(tuple(remembered), old + tuple((uid, now) for uid, _ in fresh)),
+        memory=GuardMemory(_excuse(remembered, cohorts, shared), old + tuple((uid, now) for uid, _ in fresh)),
         failing=tuple(t for t in failing if t.cause not in {"restarted", "pull-again"}),
-        shared=tuple(shared),
+        shared=(*shared, *excused),
         displaced=tuple(displaced) + tuple(t for t in failing if t.cause == "pull-again"),
         restarted=tuple(t for t in failing if t.cause == "restarted"),
         newly_displaced=tuple(trip for _, trip in fresh),
@@ -122,7 +129,7 @@ def _trips(pod: Pod, present: PodMemory, container: str, now: datetime, *, ran_s
     found: list[Trip] = []
     for state in pod.containers:
         trip = _container_trip(pod, present, state, ran_somewhere=ran_somewhere)
-        if trip is not None:
+        if trip is not None and not (trip.at is not None and _told_before(pod, present, trip.cause)):
             found.append(trip)
     main = pod.container(container)
     if not found and present.unready_since is not None and now - present.unready_since >= READINESS_GRACE:
@@ -140,9 +147,11 @@ def _recent(state: Container, now: datetime) -> bool:
 def _container_trip(pod: Pod, present: PodMemory, state: Container, *, ran_somewhere: bool) -> Trip | None:
     at = f"{_name(pod)}: {state.name}"
     if state.terminated == "OOMKilled":
-        return Trip("OOMKilled", pod.name, pod.node, f"{at} was killed for using more memory than its limit")
+        return Trip("OOMKilled", pod.name, pod.node, f"{at} was killed for using more memory than its limit",
+                    state.name, state.terminated_at)  # fmt: skip
     if state.waiting == CRASH_LOOP:
-        return Trip(CRASH_LOOP, pod.name, pod.node, f"{at} crash-loops, {plural(state.restarts, 'restart')} ({_exit(state)})")
+        return Trip(CRASH_LOOP, pod.name, pod.node, f"{at} crash-loops, {plural(state.restarts, 'restart')} ({_exit(state)})",
+                    state.name)  # fmt: skip
     if state.waiting in PULL_ERRORS:
         why = f"{at} cannot pull {state.image}: {state.waiting}{_detail(state)}"
         again = present.ran or (ran_somewhere and state.waiting != "InvalidImageName")
@@ -150,8 +159,34 @@ def _container_trip(pod: Pod, present: PodMemory, state: Container, *, ran_somew
     if state.waiting in CONFIG_ERRORS:
         return Trip(state.waiting, pod.name, pod.node, f"{at} cannot start: {state.waiting}{_detail(state)}")
     if state.restarts >= RESTARTS_FAIL:
-        return Trip("restarts", pod.name, pod.node, f"{at} restarted {state.restarts} times ({_exit(state)})")
+        return Trip("restarts", pod.name, pod.node, f"{at} restarted {state.restarts} times ({_exit(state)})",
+                    state.name, state.terminated_at)  # fmt: skip
     return None
+
+
+def _restarts(pod: Pod) -> int:
+    return sum(state.restarts for state in pod.containers)
+
+
+def _told_before(pod: Pod, present: PodMemory, cause: str) -> bool:
+    """Say whether this is what the baseline suffered as well, and nothing has happened since: it is not blamed later either."""
+    enough = 1 if cause == "OOMKilled" else RESTARTS_FAIL
+    return present.restarts > 0 and _restarts(pod) - present.restarts < enough
+
+
+def _excused(pod: Pod, present: PodMemory, now: datetime) -> list[Trip]:
+    """What was shared holds for a while after its last restart, and is forgotten then."""
+    ends = [state.terminated_at for state in pod.containers if state.terminated_at is not None]
+    if not present.restarts or not ends or now - max(ends) >= RESTART_HOLD:
+        return []
+    return [Trip("shared", pod.name, pod.node, f"{_name(pod)} restarted as baseline pods did")]
+
+
+def _excuse(remembered: list[PodMemory], cohorts: Cohorts, shared: list[Trip]) -> tuple[PodMemory, ...]:
+    """Remember how often a pod had restarted when the baseline did alike."""
+    counted = {pod.name: _restarts(pod) for pod in cohorts.candidate}
+    names = {trip.pod for trip in shared if trip.container}
+    return tuple(replace(pod, restarts=counted[pod.name]) if pod.name in names else pod for pod in remembered)
 
 
 def _split(trips: list[Trip], cohorts: Cohorts, container: str, now: datetime) -> tuple[list[Trip], list[Trip]]:
@@ -160,7 +195,7 @@ def _split(trips: list[Trip], cohorts: Cohorts, container: str, now: datetime) -
     failing: list[Trip] = []
     shared: list[Trip] = []
     for trip in trips:
-        like = sum(_suffers(pod, trip.cause, container, now) for pod in alive)
+        like = sum(_suffers(pod, trip, container, now) for pod in alive)
         mine = len({t.pod for t in trips if t.cause == trip.cause})
         candidates = max(1, len(cohorts.candidate))
         equally = bool(alive) and like > 0 and like / len(alive) >= mine / candidates / 2
@@ -171,26 +206,28 @@ def _split(trips: list[Trip], cohorts: Cohorts, container: str, now: datetime) -
     return failing, shared
 
 
-def _suffers(pod: Pod, cause: str, container: str, now: datetime) -> bool:
-    state = pod.container(container)
+def _suffers(pod: Pod, trip: Trip, container: str, now: datetime) -> bool:
+    """Say whether a baseline pod shows the same, in the same container and at about the same time."""
+    state = pod.container(trip.container or container)
     if state is None:
         return False
-    match cause:
+    when = trip.at or now
+    match trip.cause:
         case "unready":
             return not pod.ready and not pod.displaced
         case "OOMKilled":
-            return state.terminated == "OOMKilled" and _lately(state, now)
+            return state.terminated == "OOMKilled" and _about_then(state, when)
         case "restarts":
-            return state.restarts >= RESTARTS_FAIL and _lately(state, now)
+            return state.restarts >= RESTARTS_FAIL and _about_then(state, when)
         case "pull":
             return state.waiting in PULL_ERRORS
         case _:
-            return state.waiting == cause
+            return state.waiting == trip.cause
 
 
-def _lately(state: Container, now: datetime) -> bool:
-    """Say whether the last termination is recent enough to be the same trouble and not an old story."""
-    return state.terminated_at is not None and now - state.terminated_at < SHARED_WITHIN
+def _about_then(state: Container, when: datetime) -> bool:
+    """Say whether the last termination is near enough to be the same trouble and not another story."""
+    return state.terminated_at is not None and abs(when - state.terminated_at) < SHARED_WITHIN
 
 
 def _name(pod: Pod) -> str:

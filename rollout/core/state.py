@@ -201,7 +201,10 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class PodMemory:
-    """What is remembered of a candidate pod between looks: when it was first seen, was ready, lost readiness, its restarts."""
+    """What is remembered of a candidate pod between looks: when it was first seen, was ready, lost readiness.
+
+    `restarts`: how often its containers had restarted when the baseline did alike; 0 where it never did.
+    """
 
     uid: str
     name: str

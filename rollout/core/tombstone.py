@@ -30,4 +30,6 @@ def read(text: str) -> Reason | None:
     if found is None:
         return None
     outcome, kind, why = found.groups()
-    return Reason(f"{why} (so says the tombstone; the daemon that set it did not come to write it down)", kind, Outcome(outcome))
+    if kind != "break-glass":
+        why = f"{why} (so says the tombstone; the daemon that set it did not come to write it down)"
+    return Reason(why, kind, Outcome(outcome), "somebody else" if kind == "break-glass" else "rollout")

@@ -128,3 +128,33 @@ def test_an_old_kill_in_the_baseline_excuses_nothing() -> None:
 
 def test_a_baseline_without_pods_excuses_nothing() -> None:
     assert causes(found(bad(waiting="CrashLoopBackOff"), theirs=())) == ["CrashLoopBackOff"]
+
+
+def _killed(at: datetime, **changed: Any) -> Any:  # noqa: ANN401 - a container
+    return container(**{"terminated": "OOMKilled", "terminated_at": at, "restarts": 1, **changed})
+
+
+def test_a_kill_that_the_baseline_suffered_alike_is_not_blamed_on_the_candidate_hours_later() -> None:
+    theirs = stable_pods(4, seen=_killed(NOW - M, image=OLD))
+    first = found(pod(seen=_killed(NOW - M)), theirs=theirs)
+    assert [trip.cause for trip in first.shared] == ["OOMKilled"]
+    # The baseline's pods are replaced since; the kubelet still shows the candidate's last termination.
+    later = found(pod(seen=_killed(NOW - M)), theirs=stable_pods(4), memory=first.memory, at=NOW + 3 * H)
+    assert (causes(later), later.shared) == ([], ())
+    soon = found(pod(seen=_killed(NOW - M)), theirs=stable_pods(4), memory=first.memory, at=NOW + 5 * M)
+    assert (causes(soon), len(soon.shared)) == ([], 1)
+    again = found(pod(seen=_killed(NOW + 2 * H, restarts=2)), theirs=stable_pods(4), memory=first.memory, at=NOW + 3 * H)
+    assert causes(again) == ["OOMKilled"]
+
+
+def test_a_kill_of_hours_ago_that_nobody_saw_and_the_baseline_did_not_share_fails() -> None:
+    assert causes(found(pod(seen=_killed(NOW - 3 * H)), theirs=stable_pods(4, seen=_killed(NOW - M, image=OLD)))) == ["OOMKilled"]
+
+
+def test_a_sidecar_that_crash_loops_on_both_is_nobodys_fault() -> None:
+    sidecar = container(name="mesh", ready=False, waiting="CrashLoopBackOff", restarts=4)
+    mine = pod(ready=False, containers=(container(), sidecar))
+    theirs = tuple(pod(f"nginx-{n}", deployment="nginx", ready=False, containers=(container(image=OLD), sidecar)) for n in range(4))
+    findings = found(mine, theirs=theirs)
+    assert (causes(findings), [trip.cause for trip in findings.shared]) == ([], ["CrashLoopBackOff"])
+    assert causes(found(mine, theirs=stable_pods(4))) == ["CrashLoopBackOff"]

@@ -76,7 +76,7 @@ def test_breaking_the_glass_steps_back_while_the_daemon_is_dead_and_the_next_dae
     rollout = place.submit(hasty=True)
     recorder.wait_for(f"nginx {OLD} -> {NEW} by rollout")
     daemon.kill()
-    done = place.run("abort", rollout, "--break-glass")
+    done = place.run("abort", rollout, "--break-glass", "--reason", "it is 3 a.m.")
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert place.deployment("nginx")[2] == OLD
@@ -84,6 +84,8 @@ def test_breaking_the_glass_steps_back_while_the_daemon_is_dead_and_the_next_dae
     place.serve()
     until(lambda: place.row(rollout)[0] != "active", "the next daemon ends the rollout")
     assert place.row(rollout)[0] in {"aborted", "failed"}
+    (why,) = place.rows("select why from rollout where id = ?", rollout)[0]
+    assert "tester stepped back by hand, past the daemon: it is 3 a.m." in why
     assert place.deployment("nginx-canary")[0] == 0
     assert place.deployment("nginx")[2] == OLD
 
