@@ -10,6 +10,7 @@ from rollout.core.cohorts import TargetView
 from rollout.core.decision import Execution
 from rollout.core.history import Outcome
 from rollout.core.observation import Line, Task, TaskResult
+from rollout.core.pace import PACE_SLACK, pace_of
 from rollout.core.plan import CanaryPlan
 from rollout.core.plan_canary import Mode
 from rollout.core.shares import Refusal, start_share
@@ -18,7 +19,7 @@ from rollout.core.signals_compiled import Signal
 from rollout.core.state import State
 from rollout.core.target import Target
 from rollout.core.windows import floor
-from rollout.core.wording import percent
+from rollout.core.wording import percent, span
 from rollout.ports import Check, Clock, Cluster, RolloutFilter, SignalSource, Store, Unavailable
 
 MUST_EXIST = frozenset({"stable", "canary", "container"})
@@ -51,7 +52,9 @@ class Preflight:
             yield _no_cluster(target)
             return
         yield from self._cluster_lines(execution, cluster)
-        yield from self._signals(execution, cluster.look(target, timeout=LOOK_TIMEOUT))
+        view = cluster.look(target, timeout=LOOK_TIMEOUT)
+        yield from _pace(execution, view)
+        yield from self._signals(execution, view)
 
     def examine(self, execution: Execution) -> Iterator[Line]:
         """Run every check for a person: also what the rollout itself asks, and who does not answer is a line among the others."""
@@ -68,6 +71,7 @@ class Preflight:
             yield Line(f"cluster {target.cluster}", "refused", str(error), "nothing more can be checked until it answers")
             return
         yield from _share(execution, view)
+        yield from _pace(execution, view)
         yield from self._signals(execution, view, patient=True)
 
     def _free(self, execution: Execution) -> Line:
@@ -161,6 +165,22 @@ def _share(execution: Execution, view: TargetView) -> Iterator[Line]:
         yield Line("share", "refused", share.why, share.remedy)
     else:
         yield Line("share", "ok", f"the first replica gets {percent(share)} beside {view.stable.ready} ready ones")
+
+
+def _pace(execution: Execution, view: TargetView) -> Iterator[Line]:
+    """Say where the Deployment's own deadline leaves a new pod less time to be judged than the plan wants."""
+    plan, stable = execution.plan, view.stable
+    if not isinstance(plan, CanaryPlan) or stable is None or plan.spec.mode is Mode.OBSERVE:
+        return
+    wanted = round(plan.spec.promotion.pace.total_seconds())
+    given = pace_of(wanted, stable)
+    if given < wanted:
+        message = (
+            f"{stable.name} has progressDeadlineSeconds {stable.progress_deadline_seconds}: in the promotion each new pod is judged"
+            f" for {span(timedelta(seconds=given))}, not for {span(plan.spec.promotion.pace)}"
+        )
+        remedy = f"raise progressDeadlineSeconds to {wanted + PACE_SLACK} or more, or shorten promotion.pace"
+        yield Line("pace", "warning", message, remedy)
 
 
 def _observed(line: Line) -> Line:

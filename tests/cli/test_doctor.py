@@ -95,3 +95,11 @@ def test_what_would_refuse_our_canary_only_warns_where_people_drive_theirs(usual
     assert levels(enforced)["canary at rest"] == "REFUSED"
     assert levels(observed)["canary at rest"] == "WARNING"
     assert observed.code == 0, observed.out
+
+
+def test_a_deployment_whose_own_deadline_is_shorter_than_the_pace_is_told(usual: Sandbox, tmp_path: Path) -> None:
+    answer = asked(usual, tmp_path, "  promotion: {pace: 15m}\n")
+
+    assert levels(answer)["pace"] == "WARNING"
+    assert "each new pod is judged for 9 m 30 s, not for 15 m" in answer.out
+    assert "raise progressDeadlineSeconds to 930 or more" in answer.out

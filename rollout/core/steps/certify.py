@@ -12,6 +12,7 @@ from rollout.core.evidence import evidence_of
 from rollout.core.findings import Findings
 from rollout.core.history import NoticeKind, Outcome
 from rollout.core.holds import stop_the_clock
+from rollout.core.pace import pace_of
 from rollout.core.plan_canary import CanaryPlan
 from rollout.core.shares import excess_now
 from rollout.core.signals_compiled import JudgeKind
@@ -85,8 +86,7 @@ def _promote(scene: Scene, state: State, step: Certifying) -> Move:
     assert view is not None  # noqa: S101 - checked by the caller
     assert view.stable is not None  # noqa: S101 - as above
     target, stable = view.target, view.stable
-    pace = max(stable.min_ready_seconds, round(plan.spec.promotion.pace.total_seconds()))
-    pace = max(stable.min_ready_seconds, min(pace, stable.progress_deadline_seconds - 30))
+    pace = pace_of(round(plan.spec.promotion.pace.total_seconds()), stable)
     old = stable.images.get(target.container, "")
     snapshot = Snapshot(old, stable.min_ready_seconds, scene.execution.image, pace, scene.now)
     judged = span(timedelta(seconds=pace))
