@@ -146,8 +146,9 @@ class Sandboxed:
 
     def expire(self) -> None:
         with self.live.using() as world:
+            world.storage.version += 1  # somebody writes something else, so that every watch is behind
             world.storage.forget()
-        self.cut()
+            self.cut()
 
 
 @contextmanager
