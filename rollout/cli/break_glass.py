@@ -15,8 +15,10 @@ from rollout.adapters.clock import SystemClock
 from rollout.adapters.kubernetes import ClusterSettings
 from rollout.adapters.kubernetes_break_glass import SteppedBack, step_back_now
 from rollout.core.errors import Problem, Refused, RolloutError
+from rollout.core.gate import SavedGate
 from rollout.core.history import Outcome
 from rollout.core.state import Promoting, Reason, Retiring, Retreating, Snapshot, State, Watching
+from rollout.core.state_offline import OfflineMemory
 from rollout.core.target import Target
 from rollout.wiring import open_parts
 
@@ -50,10 +52,33 @@ def _from_database(name: str, settings: Settings, database: str | None) -> _Know
         with open_parts(settings, database=database, outside=False) as parts:
             row = parts.desk.find(name)
             state = parts.codec.state(row.state, row.id)
+            if row.kind == "Offline":
+                _refuse_maintenance(row.id, state)
             return _Known(parts.codec.execution(row).target, row.id, _snapshot(state))
+    except _Maintenance:
+        raise
     except RolloutError as error:
         typer.echo(f"the database does not help ({error}); going by the name alone", err=True)
         return None
+
+
+class _Maintenance(Refused):
+    """Not a canary: a half restored service is not something to do in a hurry by hand."""
+
+
+def _refuse_maintenance(rollout: str, state: State) -> None:
+    """Say what to do instead, and everything that whoever must finish by hand needs to know."""
+    memory = state.offline or OfflineMemory()
+    told = [Problem("its daemon is gone, its row is not", remedy="`rollout serve` with the same database goes on where it was")]
+    if memory.saved_gate:
+        saved = SavedGate.from_json(memory.saved_gate)
+        stood = "; ".join(part.config or "nothing" for part in saved.parts)
+        told.append(Problem(f"on the gate {saved.place} stood before, of {saved.plugin}: {stood}", key="gate"))
+    told += [Problem(f"{one.replicas} x {one.image} before, {one.new_image} is new", key=one.target) for one in memory.before]
+    if memory.backup is not None:
+        made = memory.backup
+        told.append(Problem(f"backup {made.id}, {made.size} bytes, sha256 {made.sha256}", key="database"))
+    raise _Maintenance(f"rollout {rollout} is a maintenance: it is not stepped back past its daemon", tuple(told))
 
 
 def _snapshot(state: State) -> Snapshot | None:

@@ -24,12 +24,11 @@ REMIND_CLOSED = timedelta(minutes=15)
 
 @dataclass(frozen=True, slots=True)
 class HoldRule:
-    """How one kind of hold behaves. `after`: how long it must stand before people are told; `remind`: when they are told again."""
+    """How one kind of hold behaves. `after`: how long it must stand before people are told."""
 
     credits: bool
     after: timedelta
     notice: NoticeKind = NoticeKind.HELD
-    remind: timedelta = REMIND
 
 
 _M = timedelta(minutes=1)
@@ -53,10 +52,10 @@ RULES = {
     HoldKind.OBSERVED_FAILING: HoldRule(credits=False, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
     HoldKind.ACKNOWLEDGEMENT: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
     HoldKind.UNANNOUNCED: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
-    HoldKind.GATE: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON, remind=REMIND_CLOSED),
+    HoldKind.GATE: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
     HoldKind.WORK: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
-    HoldKind.DECISION: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON, remind=REMIND_CLOSED),
-    HoldKind.STUCK: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON, remind=REMIND_CLOSED),
+    HoldKind.DECISION: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
+    HoldKind.STUCK: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
 }
 _DEADLINE_RUNS = frozenset(
     {HoldKind.OVERDUE, HoldKind.NOT_READY, HoldKind.APPROVAL, HoldKind.EVIDENCE, HoldKind.IDLE, HoldKind.WARMING}
@@ -82,11 +81,12 @@ def settle(scene: Scene, move: Move) -> Move:
     kept: list[Hold] = []
     tells: list[Tell] = []
     told = dict(state.told)
+    remind = _remind(state)
     for wait in move.holds:
         rule = RULES[wait.kind]
         hold = replace(known.get(wait.kind) or Hold(wait.kind, wait.why, scene.now), why=wait.why)
-        if scene.now - hold.since >= rule.after and _owed(scene, hold, rule, told):
-            quiet = (last := told.get(wait.kind.value)) is not None and scene.now - last < min(QUIET, rule.remind)
+        if scene.now - hold.since >= rule.after and _owed(scene, hold, rule, told, remind):
+            quiet = (last := told.get(wait.kind.value)) is not None and scene.now - last < min(QUIET, remind)
             tells.append(_held(scene, hold, wait, None if quiet else rule.notice))
             if not quiet:
                 told[wait.kind.value] = scene.now
@@ -99,13 +99,18 @@ def settle(scene: Scene, move: Move) -> Move:
     return replace(move, state=state, tells=(*move.tells, *tells))
 
 
-def _owed(scene: Scene, hold: Hold, rule: HoldRule, told: Mapping[str, datetime]) -> bool:
+def _remind(state: State) -> timedelta:
+    closed = state.offline is not None and state.offline.closed_at is not None
+    return REMIND_CLOSED if closed else REMIND
+
+
+def _owed(scene: Scene, hold: Hold, rule: HoldRule, told: Mapping[str, datetime], remind: timedelta) -> bool:
     if not hold.told:
         return True
     if rule.notice is not NoticeKind.NEEDS_PERSON:
         return False
     last = told.get(hold.kind.value)
-    return last is None or scene.now - last >= rule.remind
+    return last is None or scene.now - last >= remind
 
 
 def _held(scene: Scene, hold: Hold, wait: Wait, notice: NoticeKind | None) -> Tell:

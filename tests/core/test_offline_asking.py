@@ -147,7 +147,8 @@ def test_what_does_not_come_to_rest_on_the_way_back_is_told_after_the_quiesce_de
 def test_the_deadline_for_stopping_begins_after_the_hooks() -> None:
     quiesce = {"hooks": [{"name": "drain", "job": {"manifest": JOB}}], "sessions": {"manifest": JOB}}
     ladder = in_step(Stopping(START), made=plan(quiesce=quiesce), saved_gate=SAVED, closed_at=START)
-    ladder.answer("hook-0-1")
+    (hook,) = (task for task in ladder.look(replicas=0).tasks if task.kind == "work")
+    ladder.answer(hook.key)
     ladder.look(replicas=0, after=timedelta(minutes=9))
     ladder.look(replicas=0, after=timedelta(minutes=9))
     assert ladder.at(Stopping)
