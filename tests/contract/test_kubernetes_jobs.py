@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 from rollout.adapters.clock import SystemClock
 from rollout.adapters.kubernetes_api import ClusterSettings, Request
 from rollout.adapters.kubernetes_jobs import KubernetesJobs
+from rollout.core.errors import Rejected, Unavailable
 from rollout.ports_offline import JobPhase, JobSeen
-from tests.contract.clusters import PLACES, TestedCluster, furnished
+from rollout.sandbox.faults import Failing, Fault
+from tests.contract.clusters import PLACES, Sandboxed, TestedCluster, furnished, sandbox_cluster
 
 
 def manifest(name: str, namespace: str, image: str = "busybox:1") -> dict[str, Any]:
@@ -123,3 +126,66 @@ def until(jobs: KubernetesJobs, namespace: str, name: str, holds: Callable[[JobS
 
 def until_ended(jobs: KubernetesJobs, namespace: str, name: str) -> JobSeen:
     return until(jobs, namespace, name, lambda seen: seen.phase is not JobPhase.RUNNING)
+
+
+# -- when the cluster does not do as it is asked -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pretended(tmp_path: Path) -> Iterator[tuple[TestedCluster, Sandboxed, KubernetesJobs]]:
+    with sandbox_cluster(tmp_path) as (tested, trouble):
+        quick = ClusterSettings(name="test", kubeconfig=tested.kubeconfig, read_timeout=timedelta(seconds=1))
+        jobs = KubernetesJobs(quick, SystemClock())
+        yield tested, trouble, jobs
+        jobs.close()
+
+
+Pretended = tuple[TestedCluster, Sandboxed, KubernetesJobs]
+
+
+@pytest.mark.parametrize(("verb", "resource"), [("create", "jobs"), ("patch", "jobs"), ("get", "pods/log"), ("list", "pods")])
+def test_a_right_that_is_missing_is_named_before_the_window(pretended: Pretended, verb: str, resource: str) -> None:
+    cluster, trouble, jobs = pretended
+    trouble.forbid(verb, resource)
+    assert jobs.may_create(cluster.namespace) == f'our account may not {verb} {resource} in namespace "shop"'
+
+
+def test_a_job_that_may_not_be_created_is_declined(pretended: Pretended) -> None:
+    cluster, trouble, jobs = pretended
+    trouble.forbid("create", "jobs")
+    with pytest.raises(Rejected, match="403"):
+        jobs.ensure(cluster.namespace, manifest("backup-9", cluster.namespace))
+
+
+def test_a_log_that_may_not_be_read_is_empty_and_the_job_has_ended_all_the_same(pretended: Pretended) -> None:
+    cluster, trouble, jobs = pretended
+    trouble.forbid("get", "pods/log")
+    jobs.ensure(cluster.namespace, manifest("backup-9", cluster.namespace))
+    ended = until_ended(jobs, cluster.namespace, "backup-9")
+    assert (ended.phase, ended.log) == (JobPhase.SUCCEEDED, "")
+
+
+@pytest.mark.parametrize("failing", [Failing.HANG, Failing.ERROR_500, Failing.UNAVAILABLE_503, Failing.HTML, Failing.CUT])
+def test_an_api_server_that_gives_no_good_answer_says_nothing_about_the_job(pretended: Pretended, failing: Failing) -> None:
+    cluster, trouble, jobs = pretended
+    wanted = manifest("backup-9", cluster.namespace)
+    trouble.fail(Fault(failing))
+    for ask in (
+        lambda: jobs.look(cluster.namespace, "backup-9"),
+        lambda: jobs.ensure(cluster.namespace, wanted),
+        lambda: jobs.halt(cluster.namespace, wanted),
+        lambda: jobs.may_create(cluster.namespace),
+    ):
+        with pytest.raises(Unavailable):
+            ask()
+
+
+def test_a_create_whose_answer_was_lost_is_one_job_when_it_is_asked_again(pretended: Pretended) -> None:
+    cluster, trouble, jobs = pretended
+    wanted = manifest("backup-9", cluster.namespace)
+    trouble.fail(Fault(Failing.CUT, path="/jobs", method="POST"))
+    with pytest.raises(Unavailable):
+        jobs.ensure(cluster.namespace, wanted)
+    trouble.heal()
+    jobs.ensure(cluster.namespace, wanted)
+    assert until_ended(jobs, cluster.namespace, "backup-9").phase is JobPhase.SUCCEEDED
