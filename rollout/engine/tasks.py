@@ -10,6 +10,7 @@ import structlog
 
 from rollout.core.decision import Execution
 from rollout.core.observation import Task, TaskResult
+from rollout.core.plan_offline import OfflinePlan
 from rollout.core.state import State
 from rollout.engine import events
 from rollout.engine.board import Board
@@ -48,7 +49,7 @@ class Tasks:
             if mark in self._running:
                 return
             self._running.add(mark)
-        self._workers.spawn(Pool.TASKS, lambda: self._run(execution, state, task))
+        self._workers.spawn(_pool(execution, task), lambda: self._run(execution, state, task))
 
     def _just_asked(self, result: TaskResult) -> bool:
         return timedelta() <= self._clock.now() - result.at < AGAIN
@@ -79,3 +80,10 @@ class Tasks:
         except Exception as error:
             log.error(events.BUG, where="task", task=task.key, rollout=execution.id, exc_info=error)
             return TaskResult(task.key, self._clock.now(), "unavailable", ok=False, why=f"internal error: {type(error).__name__}")
+
+
+def _pool(execution: Execution, task: Task) -> str:
+    """Choose where a task waits for its turn: nothing that may take long stands before a gate."""
+    if task.kind.startswith("gate-") and isinstance(execution.plan, OfflinePlan):
+        return Pool.GATES.of(execution.plan.spec.gate.gateway)
+    return Pool.WORK if task.kind == "work" else Pool.TASKS

@@ -20,20 +20,26 @@ log = structlog.get_logger()
 
 
 class Pool(StrEnum):
-    """The purposes. Writing to clusters has a pool for each cluster (`Pool.BACK.of(name)`), and so has each signal backend."""
+    """The purposes. Writing to clusters has a pool for each cluster (`Pool.BACK.of(name)`), and so has each signal backend.
+
+    A gate is guarded whatever else is asked: gates have a pool for each gateway. Tests and hooks, which may take an hour, have one.
+    """
 
     BACK = "back"
     FORWARD = "forward"
     COMMIT = "commit"
     TASKS = "tasks"
+    GATES = "gates"
+    WORK = "work"
     POSTS = "posts"
 
-    def of(self, cluster: str) -> str:
-        """Name the pool of one cluster: an API server that hangs keeps nobody of another cluster waiting."""
-        return f"{self.value} {cluster}"
+    def of(self, place: str) -> str:
+        """Name the pool of one cluster or gateway: one that hangs keeps nobody of another one waiting."""
+        return f"{self.value} {place}"
 
 
-SIZES: dict[str, int] = {Pool.BACK: 16, Pool.FORWARD: 8, Pool.COMMIT: 1, Pool.TASKS: 8, Pool.POSTS: 2}
+SIZES: dict[str, int] = {Pool.BACK: 16, Pool.FORWARD: 8, Pool.COMMIT: 1, Pool.TASKS: 8, Pool.GATES: 8, Pool.WORK: 32,
+                         Pool.POSTS: 2}  # fmt: skip
 
 
 class Workers(Protocol):
