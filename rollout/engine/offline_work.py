@@ -117,6 +117,7 @@ class WorkTasks:
         metadata["namespace"] = metadata.get("namespace") or execution.target.namespace
         metadata["labels"] = {**(metadata.get("labels") or {}), "rollout/id": execution.id}
         spec = {"backoffLimit": 0, **(manifest.get("spec") or {})}
+        spec.pop("ttlSecondsAfterFinished", None)  # its name stays taken: cleared away and asked for again, it would run again
         spec.setdefault("activeDeadlineSeconds", round(job.deadline.total_seconds()))
         return {**manifest, "metadata": metadata, "spec": spec}
 

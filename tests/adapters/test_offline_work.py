@@ -256,7 +256,9 @@ def test_a_jobs_name_fits_into_a_label_however_long_the_rollouts_is() -> None:
 
 
 def test_the_cluster_ends_a_job_at_its_deadline_and_never_runs_it_twice() -> None:
-    desk = Desk(backup={"manifest": JOB, "deadline": "10m"})
+    cleared = {**JOB, "spec": {**JOB["spec"], "ttlSecondsAfterFinished": 60}}  # type: ignore[dict-item]
+    desk = Desk(backup={"manifest": cleared, "deadline": "10m"})
     desk.job("backup", DONE)
     spec = desk.jobs.made[0]["spec"]
     assert (spec["backoffLimit"], spec["activeDeadlineSeconds"]) == (0, 600)
+    assert "ttlSecondsAfterFinished" not in spec, "cleared away, it would be made and run again by a daemon that starts then"
