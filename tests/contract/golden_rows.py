@@ -6,40 +6,62 @@ Rows that are there already are never rewritten: what was stored once must be re
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 
-from rollout.ports import Transition
+from rollout.ports import Store, Transition
+from tests.simulation.offline_story import Story
+from tests.simulation.offline_tale import Tale
 from tests.simulation.scenario import scenario
 from tests.simulation.simulation import Simulation
 
 FOLDER = Path(__file__).parent / "golden" / "simulated"
+OFFLINE = Path(__file__).parent / "golden" / "offline"
+
+Rows = dict[str, dict[str, str]]
 
 
-def rows(seeds: range) -> dict[str, dict[str, str]]:
-    """Play seeds; keep the longest text of each step that was committed."""
-    found: dict[str, dict[str, str]] = {}
+def overlook(store: Store, found: Rows) -> None:
+    """Keep the longest text of each step that is committed."""
+    commit = store.commit
+
+    def kept(daemon: str, transitions: Sequence[Transition]) -> frozenset[str]:
+        for one in transitions:
+            if len(one.state) > len(found.get(one.step, {}).get("state", "")):
+                found[one.step] = {"step": one.step, "outcome": one.outcome.value, "at": one.at.isoformat(), "state": one.state}
+        return frozenset(commit(daemon, transitions))
+
+    store.commit = kept  # type: ignore[method-assign]  # looked over its shoulder
+
+
+def rows(seeds: range) -> Rows:
+    """Play canaries from seeds."""
+    found: Rows = {}
     for seed in seeds:
         played = Simulation(scenario(seed))
-        commit = played.store.commit
+        overlook(played.store, found)
+        played.run()
+    return found
 
-        def kept(daemon: str, transitions: list[Transition], commit=commit) -> frozenset[str]:  # type: ignore[no-untyped-def]  # noqa: ANN001 - bound now
-            for one in transitions:
-                if len(one.state) > len(found.get(one.step, {}).get("state", "")):
-                    found[one.step] = {"step": one.step, "outcome": one.outcome.value, "at": one.at.isoformat(), "state": one.state}
-            written: frozenset[str] = commit(daemon, transitions)
-            return written
 
-        played.store.commit = kept  # type: ignore[method-assign, assignment]  # looked over its shoulder
+def offline_rows() -> Rows:
+    """Play a maintenance that goes well, and one that is decided about and goes back."""
+    found: Rows = {}
+    for passes in (True, False):
+        played = Story(Tale(Random(1), new_passes=passes))
+        overlook(played.inner, found)
         played.run()
     return found
 
 
 def main() -> None:
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for step, row in rows(range(20)).items():
-        path = FOLDER / f"{step}.json"
-        if not path.exists():
-            path.write_text(json.dumps(row, indent=1) + "\n")
+    for folder, found in ((FOLDER, rows(range(20))), (OFFLINE, offline_rows())):
+        folder.mkdir(parents=True, exist_ok=True)
+        for step, row in found.items():
+            path = folder / f"{step}.json"
+            if not path.exists():
+                path.write_text(json.dumps(row, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -31,5 +31,17 @@ def test_a_good_version_goes_all_the_way_and_a_bad_one_is_stepped_back_in_under_
     assert seconds < SECONDS, f"{seconds:.0f} s"
 
 
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(("name", "ends"), [("offline", "succeeded"), ("offline-fails", "failed")])
+def test_a_maintenance_ends_as_it_should_and_leaves_its_rows(name: str, ends: str, tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'demo.db'}"
+    played = run("demo", "--scenario", name, "--database", database)
+
+    assert played.returncode == 0, played.stdout[-3000:] + played.stderr[-3000:]
+    listed = json.loads(run("list", "--all", "-o", "json", "--database", database).stdout)
+    assert [(row["name"], row["kind"], row["state"]) for row in listed] == [(f"demo-{name}", "Offline", ends)]
+    assert "Who was let in when" in played.stdout
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(COMMAND), *arguments], capture_output=True, text=True, timeout=200, env=environment(), check=False)
