@@ -22,7 +22,7 @@ from tests.simulation.scenario import plan
 ROWS = sorted((Path(__file__).parent / "golden" / "simulated").glob("*.json"))
 OFFLINE = sorted((Path(__file__).parent / "golden" / "offline").glob("*.json"))
 OFFLINE_STEPS = {
-    *("announcing", "closinggate", "stopping", "backingup", "migrating", "upgrading", "testing"),
+    *("assessing", "announcing", "closinggate", "stopping", "backingup", "migrating", "upgrading", "testing"),
     *("deciding", "rollingback", "openinggate", "watchingopen", "ended"),
 }
 STEPS = {"starting", "soaking", "certifying", "promoting", "watching", "retiring", "retreating", "ended"}
