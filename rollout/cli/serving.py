@@ -14,7 +14,7 @@ import typer
 from rollout.cli.context import EXIT_FAILED, ConfigOption, DatabaseOption, failures, prepared_database, settings_of
 
 STOP_SECONDS = 5.0
-LEAVE_SECONDS = 8.5
+LEAVE_SECONDS = 7.0
 """Real time for stopping cleanly, and after which it is not waited any longer."""
 
 
