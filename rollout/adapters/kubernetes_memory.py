@@ -55,6 +55,8 @@ class NamespaceMemory:
         self._pods_of = _Groups()
         self._sets_of = _Groups()
         self._slices_of = _Groups()
+        self._seen: dict[str, tuple[slim.PodRecord, Pod]] = {}
+        """Pods as last composed: most are the same at the next look."""
 
     def replace(self, kind: str, documents: Iterable[Document]) -> set[str]:
         """Take a whole list: what is not in it is gone."""
@@ -104,9 +106,16 @@ class NamespaceMemory:
         for deployment in {target.stable, target.canary}:
             for owner in self._sets_of[deployment]:
                 for name in self._pods_of[owner]:
-                    pod = self._pods[name].pod
-                    serving = any((pod.name, pod.uid) in s.pods or pod.ip in s.addresses for s in slices)
-                    yield replace(pod, deployment=deployment, serving=serving)
+                    yield self._composed(self._pods[name], deployment, slices)
+
+    def _composed(self, record: slim.PodRecord, deployment: str, slices: list[slim.EndpointRecord]) -> Pod:
+        pod = record.pod
+        serving = any((pod.name, pod.uid) in s.pods or pod.ip in s.addresses for s in slices)
+        known, seen = self._seen.get(pod.name, (None, pod))
+        if known is not record or seen.deployment != deployment or seen.serving is not serving:
+            seen = replace(pod, deployment=deployment, serving=serving)
+            self._seen[pod.name] = (record, seen)
+        return seen
 
     def _keep(self, kind: str, document: Document) -> set[str]:
         name = slim.name_of(document)
@@ -152,6 +161,7 @@ class NamespaceMemory:
             self._slices_of.move(name, old.service if old else "", "")
             return self._behind(None, old)
         pod = self._pods.pop(name, None)
+        self._seen.pop(name, None)
         self._pods_of.move(name, pod.replica_set if pod else "", "")
         return self._deployment_of(pod.replica_set) if pod else set()
 

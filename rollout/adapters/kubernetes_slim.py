@@ -94,13 +94,13 @@ def _map(document: Document, *path: str) -> Document:
     """Walk down; an empty mapping wherever the path ends early (missing, null, or something else)."""
     here: Any = document
     for key in path:
-        here = here.get(key) if isinstance(here, Mapping) else None
-    return here if isinstance(here, Mapping) else {}
+        here = here.get(key) if isinstance(here, (dict, Mapping)) else None
+    return here if isinstance(here, (dict, Mapping)) else {}
 
 
 def _list(document: Document, *path: str) -> list[Document]:
     value = _map(document, *path[:-1]).get(path[-1])
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, (dict, Mapping))] if isinstance(value, list) else []
 
 
 def _number(document: Document, key: str, missing: int = 0) -> int:

@@ -47,6 +47,8 @@ def stop_canary(execution: Execution, canary: Deployment | None, reason: Reason)
     Where the canary carries our id (or cannot be seen) the server tests just that. Where it never got it, the tombstone is put
     on exactly the object seen: whatever we may have sent before can then no longer land.
     """
+    if canary is not None and canary.annotations.get(ANNOTATION_STOPPED) == execution.id and canary.replicas == 0:
+        return None
     target = execution.target
     why = "step back: canary to 0"
     tombstone = ((ANNOTATION_STOPPED, execution.id), (ANNOTATION_STOPPED_WHY, inscribe(reason)))
@@ -54,8 +56,6 @@ def stop_canary(execution: Execution, canary: Deployment | None, reason: Reason)
     ours = (FieldTest(FieldName.ROLLOUT_ID, execution.id),)
     if canary is None:
         return PatchDeployment(*where, target.container, replicas=0, annotations=tombstone, if_fields=ours, why=why)
-    if canary.annotations.get(ANNOTATION_STOPPED) == execution.id and canary.replicas == 0:
-        return None
     owner = canary.annotations.get(ANNOTATION_ID, "")
     if owner == execution.id:
         return PatchDeployment(*where, target.container, replicas=0, annotations=tombstone, if_fields=ours, why=why)

@@ -90,6 +90,8 @@ def _again(scene: Scene, move: Move) -> Move:
 
 def _advised(scene: Scene, found: Findings, move: Move) -> Move:
     """Tell what signals without a word in the decision have found; a dry run is only written down."""
+    if not found.advice:
+        return move
     told = dict(move.state.told)
     tells: list[Tell] = []
     dry = {signal.name for signal in scene.execution.signals if signal.dry_run}

@@ -70,7 +70,10 @@ class Pod:
 
     def container(self, name: str) -> Container | None:
         """Find a container by name; None when the pod has none of that name."""
-        return next((c for c in self.containers if c.name == name), None)
+        for one in self.containers:
+            if one.name == name:
+                return one
+        return None
 
 
 @dataclass(frozen=True, slots=True)

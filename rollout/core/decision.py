@@ -137,6 +137,8 @@ class Decision:
     notices: tuple[Notice, ...] = ()
     posts: tuple[PostEvent, ...] = ()
     consumed: tuple[int, ...] = ()
+    periodic: bool = False
+    """It is material only because credited time is stored every few minutes: nothing has changed that asks for another look."""
 
 
 def enter(state: State, step: Step, now: datetime, deadline: timedelta | None) -> State:
@@ -149,6 +151,8 @@ def tell(scene: Scene, state: State, tells: tuple[Tell, ...]) -> tuple[State, tu
 
     A notice's key counts the notices of the rollout, so that the same transition, written again, owes the same notice once.
     """
+    if not tells:
+        return state, (), ()
     events: list[Event] = []
     notices: list[Notice] = []
     count = state.notices

@@ -238,17 +238,19 @@ def summarise(signals: Iterable[Signal], states: Iterable[SignalState], together
     """
     by_name: Mapping[str, SignalState] = {state.name: state for state in states}
     counted = [by_name[s.name] for s in signals if s.counts and s.name in by_name]
-    pick = {v: tuple(s for s in counted if s.verdict is v) for v in Verdict}
-    failing = pick[Verdict.FAILING]
+    pick: dict[Verdict, tuple[SignalState, ...]] = {}
+    for one in counted:
+        pick[one.verdict] = (*pick.get(one.verdict, ()), one)
+    failing = pick.get(Verdict.FAILING, ())
     if together and not failing:
         strongest = max(counted, key=lambda s: s.e_value)
         failing = (replace(strongest, verdict=Verdict.FAILING),)
     return Summary(
         failing=failing,
-        suspect=pick[Verdict.SUSPECT],
+        suspect=pick.get(Verdict.SUSPECT, ()),
         blind=tuple(s for s in counted if s.verdict.blind),
-        idle=pick[Verdict.IDLE],
-        warming=pick[Verdict.WARMING],
-        shared=pick[Verdict.SHARED],
+        idle=pick.get(Verdict.IDLE, ()),
+        warming=pick.get(Verdict.WARMING, ()),
+        shared=pick.get(Verdict.SHARED, ()),
         required=len(counted),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from rollout.core import guards
 from rollout.core.decision import Scene
@@ -32,7 +32,6 @@ def find(scene: Scene, state: State, planned_hours: float) -> tuple[State, Findi
     pods = None
     if scene.view is not None:
         pods = guards.watch(state.guards, scene.cohorts, execution.target.container, scene.now)
-        state = replace(state, guards=pods.memory)
     rolling = isinstance(state.step, Promoting | Watching)
     warm_up = execution.plan.spec.warm_up if isinstance(execution.plan, CanaryPlan) else timedelta()
     looking = scene.gap == scene.elapsed
@@ -40,7 +39,8 @@ def find(scene: Scene, state: State, planned_hours: float) -> tuple[State, Findi
     signals = absorb(setting, execution.signals, state.signals, scene.seen.answers, scene.cohorts, scene.now)
     signals = _not_blind_by_ourselves(scene, signals)
     advice = _advice(execution.signals, state.signals, signals)
-    state = _see_cluster(scene, replace(state, signals=signals))
+    memory = pods.memory if pods is not None else state.guards
+    state = replace(state, guards=memory, signals=signals, blind_since=_cluster_unseen_since(scene, state))
     return state, Findings(pods, summarise(execution.signals, signals, together(scene, signals)), advice)
 
 
@@ -59,12 +59,10 @@ def _not_blind_by_ourselves(scene: Scene, signals: tuple[SignalState, ...]) -> t
     return tuple(replace(s, blind_since=scene.now) if s.blind_since is not None else s for s in signals)
 
 
-def _see_cluster(scene: Scene, state: State) -> State:
+def _cluster_unseen_since(scene: Scene, state: State) -> datetime | None:
     if scene.view is not None:
-        return replace(state, blind_since=None)
-    if state.blind_since is None or scene.gap != scene.elapsed:
-        return replace(state, blind_since=scene.now)
-    return state
+        return None
+    return scene.now if state.blind_since is None or scene.gap != scene.elapsed else state.blind_since
 
 
 def together(scene: Scene, signals: tuple[SignalState, ...]) -> float:

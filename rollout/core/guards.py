@@ -95,6 +95,8 @@ def grace_left(memory: GuardMemory, now: datetime) -> timedelta | None:
 
 
 def _displaced_pods(cohorts: Cohorts, displaced: Sequence[Trip]) -> list[tuple[Pod, Trip]]:
+    if not displaced:
+        return []
     by_name = {pod.name: pod for pod in (*cohorts.candidate, *cohorts.gone)}
     return [(by_name[trip.pod], trip) for trip in displaced]
 
@@ -109,6 +111,8 @@ def _failed(pod: Pod, now: datetime) -> bool:
 
 
 def _remember(before: PodMemory, pod: Pod, container: str, now: datetime) -> PodMemory:
+    if pod.ready and before.ran and before.ready_since is not None and before.unready_since is None:
+        return before
     state = pod.container(container)
     ran = before.ran or _has_run(state)
     if pod.ready:

@@ -77,6 +77,8 @@ def settle(scene: Scene, move: Move) -> Move:
     state = move.state
     if isinstance(state.step, Ended | Retreating):
         return replace(move, state=replace(state, holds=()))
+    if not move.holds and not state.holds:
+        return move
     known = {hold.kind: hold for hold in state.holds}
     kept: list[Hold] = []
     tells: list[Tell] = []

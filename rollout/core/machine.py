@@ -117,6 +117,7 @@ def _assemble(scene: Scene, before: State, kept: State, ruling: Ruling, move: Mo
         notices=notices,
         posts=posts(scene, tells),
         consumed=consumed,
+        periodic=not changed,
     )
 
 

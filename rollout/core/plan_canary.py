@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -169,13 +170,13 @@ class CanaryPlan(Document):
     kind: Literal["Canary"]
     spec: CanarySpec
 
-    @property
+    @cached_property
     def target(self) -> Target:
         """What is upgraded."""
         t = self.spec.target
         return Target(t.cluster, t.namespace, t.stable, t.container, t.canary, t.service)
 
-    @property
+    @cached_property
     def targets(self) -> tuple[Target, ...]:
         """The one target, in the form that all kinds of plan have."""
         return (self.target,)

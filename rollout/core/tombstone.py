@@ -19,8 +19,7 @@ _WORDS = re.compile(r"(failed|aborted) \(([a-z0-9-]{1,60})\): (\S.*)")
 
 def inscribe(reason: Reason) -> str:
     """Word a reason for the annotation `rollout/stopped-why`."""
-    printable = "".join(letter if letter.isprintable() else " " for letter in reason.why)
-    why = " ".join(printable.split())
+    why = " ".join("".join(letter if letter.isprintable() else " " for letter in reason.why[: 2 * MOST]).split())
     return f"{reason.ends_as.value} ({reason.kind}): {why if len(why) <= MOST else why[: MOST - 1] + '…'}"
 
 

@@ -21,6 +21,7 @@ class Sent:
     adopt: bool
     owed: tuple[int, int, int]
     then: Callable[[], None]
+    quiet: bool = False
 
     def stands_in(self, row: RolloutRow) -> bool:
         """Say whether the row is what this commit wrote, although its answer was lost."""
@@ -43,6 +44,8 @@ class Active:
     why: str = ""
     lock: threading.RLock = field(default_factory=threading.RLock)
     committing: bool = False
+    overlooked: bool = False
+    """Something was seen while a commit was under way, and could not be acted upon."""
     backing: bool = False
     unsaved: bool = False
     dropped: bool = False

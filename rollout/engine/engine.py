@@ -213,7 +213,7 @@ class Engine:
         if isinstance(decision.state.step, Retreating):
             self._go_back(active, decision)
         elif active.committing:
-            active.state = decision.kept
+            active.state, active.overlooked = decision.kept, True
         elif decision.material or active.unsaved:
             self._go_forward(active, decision)
         else:

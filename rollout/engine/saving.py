@@ -48,9 +48,14 @@ class Saving:
         active.unsaved = active.unsaved or decision.material
 
     def save(self, active: Active, decision: Decision, then: Callable[[], None]) -> None:
-        """Write a decision to go forward, with everything owed from before; `then` runs when it stands."""
+        """Write a decision to go forward, with everything owed from before; `then` runs when it stands.
+
+        It is looked at again at once where that can bring more: not after a save of credited time, and not before an effect
+        that is only now sent has been answered (that wakes it), or every look until then would write the same again.
+        """
+        quiet = decision.periodic or bool(decision.forward)
         extra = (decision.events, decision.notices, decision.consumed)
-        self._send(active, decision.state, decision.why, extra, adopt=True, then=then)
+        self._send(active, decision.state, decision.why, extra, adopt=True, then=then, quiet=quiet)
 
     def save_owed(self, active: Active) -> None:
         """Write the present state with everything that is owed."""
@@ -66,6 +71,7 @@ class Saving:
         *,
         adopt: bool,
         then: Callable[[], None],
+        quiet: bool = False,
     ) -> None:
         engine = self._engine
         now = engine.clock.now()
@@ -86,7 +92,7 @@ class Saving:
         )
         owed = (len(active.owed_events), len(active.owed_notices), len(active.owed_commands))
         active.committing = True
-        sent = Sent(state, transition, adopt, owed, then)
+        sent = Sent(state, transition, adopt, owed, then, quiet)
         self.commits.put(Pending(transition, lambda answer: self._answered(active, sent, answer)))
 
     def _answered(self, active: Active, sent: Sent, answer: str) -> None:
@@ -103,14 +109,15 @@ class Saving:
                     active.unanswered = (*active.unanswered, sent)[-MOST_UNANSWERED:]
                 engine.wakes.wake_at(transition.rollout, engine.clock.now() + _patience(active))
                 return
-            active.refused = 0
+            overlooked, active.overlooked, active.refused = active.overlooked, False, 0
             self._written(active, sent)
         sent.then()
         _log(transition)
         if transition.outcome.at_rest:
             engine.forget(transition.rollout)
         elif sent.adopt:
-            engine.wakes.wake(transition.rollout)
+            if overlooked or not sent.quiet:
+                engine.wakes.wake(transition.rollout)
         else:
             # What was saved is done already: looking again at once would step back, save and look for ever while it cannot see.
             engine.wakes.wake_at(transition.rollout, engine.clock.now() + RETRY)

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from rollout.core.history import Outcome
 from rollout.core.machine import decide
-from rollout.core.state import Reason, Retreating, Soaking, Starting
+from rollout.core.state import Paused, Promoting, Reason, Retreating, Snapshot, Soaking, Starting, Watching
 from tests.core.builders import canary_plan
-from tests.core.scenes import ID, NOW, OLD, H, M, pod, question, seen, stable_pods, state, view
+from tests.core.scenes import ID, NEW, NOW, OLD, H, M, S, container, pod, question, seen, stable_pods, state, view
 
 PLAIN = question(canary_plan())
 STARTING = state(Starting(), deadline=NOW + H)
@@ -43,6 +43,14 @@ def test_an_addition_that_has_room_is_performed_however_late() -> None:
     assert [patch.replicas for patch in decision.forward] == [2]
 
 
+def test_an_addition_that_is_performed_hours_late_has_its_whole_time_to_become_ready() -> None:
+    late = replace(GROWN, sized_at=NOW - 2 * H)
+    asked = decide(PLAIN, state(late, deadline=NOW + H), seen(view(1, 10)), (), NOW).state
+    starting = (pod("nginx-canary-0"), pod("nginx-canary-1", ready=False), *stable_pods(10))
+    decision = decide(PLAIN, asked, seen(view(2, 10, pods=starting)), (), NOW + M)
+    assert not isinstance(decision.state.step, Retreating)
+
+
 def test_an_addition_for_which_there_is_no_room_any_more_is_not_performed() -> None:
     decision = decide(PLAIN, state(GROWN, deadline=NOW + H), seen(view(1, 4)), (), NOW)
     assert decision.forward == ()
@@ -64,6 +72,18 @@ def test_the_interval_before_an_addition_that_was_not_performed_stays_earned() -
     again = decide(PLAIN, taken_back, seen(view(1, 10)), (), NOW + M).state
     assert isinstance(again.step, Soaking)
     assert again.step.size == 2
+
+
+def test_a_hold_that_came_with_the_last_pod_leaves_no_pause_behind() -> None:
+    snapshot = Snapshot(OLD, 0, NEW, 420, NOW - H)
+    promoting = state(Promoting(1, snapshot, NOW - H, NOW - H, paused_by_us=True), deadline=NOW + H, paused=Paused("ann", "", NOW))
+    mine = tuple(pod(f"nginx-{number}", deployment="nginx", seen=container(image=NEW)) for number in range(10))
+    changed = {"images": {"nginx": NEW}, "min_ready_seconds": 420, "annotations": {"rollout/id": ID}}
+    everything_new = view(1, 10, pods=(pod("nginx-canary-0"), *mine), stable_changed={**changed, "paused": True})
+    decision = decide(PLAIN, promoting, seen(everything_new), (), NOW)
+    assert [(patch.name, patch.paused) for patch in decision.forward] == [("nginx", False)]
+    rolled = view(1, 10, pods=(pod("nginx-canary-0"), *mine), stable_changed=changed)
+    assert isinstance(decide(PLAIN, decision.state, seen(rolled), (), NOW + S).state.step, Watching | Promoting)
 
 
 def test_our_own_hand_is_nobody_elses() -> None:

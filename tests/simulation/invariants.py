@@ -335,10 +335,14 @@ class RestIsWhole(Invariant):
         if stable and stable["spec"].get("minReadySeconds", 0) and not self.foreign_stable:
             self.fail(f"{outcome}, and minReadySeconds is still {stable['spec']['minReadySeconds']}")
 
+        if stable and stable["spec"].get("paused") and self.paused_by == OURS:
+            self.fail(f"{outcome}, and {STABLE} is still paused, by us")
+
     def __init__(self, facts: Facts) -> None:
         super().__init__(facts)
         self.last_canary_writer = ""
         self.foreign_stable = False
+        self.paused_by = ""
 
     def changed(self, change: Change) -> None:
         if change.resource != "deployments" or change.manager == "kube-controller-manager":
@@ -347,3 +351,5 @@ class RestIsWhole(Invariant):
             self.last_canary_writer = change.manager
         if change.name == STABLE and change.manager != OURS and image(change.old) != image(change.new):
             self.foreign_stable = True
+        if change.name == STABLE and change.new["spec"].get("paused") and not (change.old or {"spec": {}})["spec"].get("paused"):
+            self.paused_by = change.manager

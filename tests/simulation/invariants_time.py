@@ -106,15 +106,22 @@ class ADayIsCredited(Invariant):
         super().__init__(facts)
         self.seen = timedelta()
         self.promoted = False
+        self.ready: dict[str, bool] = {}
+        """The canary's pods, by name."""
 
     def passed(self, span: timedelta) -> None:
         facts = self.facts
         if self.promoted or not facts.canary_serves() or not facts.sighted(facts.world.now - span):
             return
-        if all(is_ready(pod) for pod in facts.pods("canary")):
+        if all(self.ready.values()):
             self.seen += span
 
     def changed(self, change: Change) -> None:
+        if change.resource == "pods" and role(change.new) == "canary":
+            if change.type is ChangeType.DELETED:
+                self.ready.pop(change.name, None)
+            else:
+                self.ready[change.name] = is_ready(change.new)
         promoted = (
             change.resource == "deployments"
             and change.name == STABLE
@@ -137,6 +144,18 @@ class ADayIsCredited(Invariant):
             windows = len(self.facts.answered[BACKENDS[name]])
             if windows < 24 * 4 * 0.9 - 2:
                 self.fail(f"{name} answered {windows} windows of a quarter of an hour only")
+
+
+class NothingGoodIsStopped(Invariant):
+    """A good version with which nobody interferes goes all the way, whatever calls fail and whoever dies meanwhile."""
+
+    def ended(self) -> None:
+        story = self.facts.scenario
+        if story.conduct != "healthy" or story.happenings or story.trap or story.approval:
+            return
+        step = self.facts.state().step
+        if str(getattr(step, "outcome", "")) != "succeeded":
+            self.fail(f"it ended as {getattr(step, 'outcome', 'nothing')}: {getattr(step, 'why', '')}")
 
 
 class NoticesAreTold(Invariant):

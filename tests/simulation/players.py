@@ -58,6 +58,8 @@ class Stage:
     later: Later
     tell: Callable[[str], None]
     trap: Trap | None = None
+    commits: int = 0
+    """How often the database may have been written to: what was read before is old."""
 
     def away(self, backend: str) -> bool:
         return backend in self.outages.spans and self.outages.now(backend, self.world.now)
@@ -118,8 +120,12 @@ class PlayedStore:
         return getattr(self._inner, name)
 
     def commit(self, daemon: str, transitions: Sequence[Transition]) -> frozenset[str]:
+        def commit() -> frozenset[str]:
+            self._stage.commits += 1
+            return self._inner.commit(daemon, transitions)
+
         what = f"commit of {transitions[0].step} by {daemon}"
-        found: frozenset[str] = self._stage.play(what, lambda: self._inner.commit(daemon, transitions), backend="store", write=True)
+        found: frozenset[str] = self._stage.play(what, commit, backend="store", write=True)
         for transition in transitions:
             if self._stage.trap is not None and transition.rollout in found:
                 self._stage.trap.committed(transition)

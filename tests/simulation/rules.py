@@ -19,6 +19,7 @@ RULES: tuple[type[Invariant], ...] = (
     invariants_time.FaultsAreLeftAtOnce,
     invariants_time.NobodySpins,
     invariants_time.ADayIsCredited,
+    invariants_time.NothingGoodIsStopped,
     invariants_time.NoticesAreTold,
     invariants_time.DeadlinesAsk,
 )

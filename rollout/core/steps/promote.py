@@ -43,8 +43,8 @@ def decide(scene: Scene, state: State, found: Findings, waits: tuple[Wait, ...])
         return retreat.begin(scene, state, failed)
     return (
         (hands.answer(scene, state, step, view.canary) if view.canary is not None else None)
-        or _pause(scene, state, step, stable, blocking)
         or _done(scene, state, step, stable)
+        or _pause(scene, state, step, stable, blocking)
         or _progress(scene, state, step, stable, blocking)
     )
 
@@ -97,6 +97,9 @@ def _done(scene: Scene, state: State, step: Promoting, stable: Deployment) -> Mo
     old = [pod.name for pod in scene.cohorts.baseline if pod.ready or pod.serving or pod.deleting_since is None]
     if not stable.rolled_out or old:
         return None
+    if stable.paused and step.paused_by_us:  # a hold that came with the last pod: nobody is to find it paused afterwards
+        patch = pause_stable(scene.execution, stable, paused=False)
+        return Move(state, "every pod is new; the hold on the promotion is taken away", forward=(patch,), wake_in=POLL)
     plan = scene.execution.plan
     assert isinstance(plan, CanaryPlan)  # noqa: S101 - a canary's step
     watch = plan.spec.promotion.watch

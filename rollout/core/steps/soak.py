@@ -57,6 +57,8 @@ def _reach_size(scene: Scene, state: State, step: Soaking, canary: Deployment, w
         return _take_back(scene, state, step, canary.replicas, refused)
     if canary.replicas != step.size:
         patch = scale_canary(scene.execution, canary, step.size)
+        if step.sized_at is not None:  # its pod has the whole startDeadline, however late it is asked for
+            state = replace(state, step=replace(step, sized_at=scene.now))
         return Move(state, f"scaling {canary.name} to {step.size}", forward=(patch,), wake_in=POLL)
     if not step.confirmed:
         step = replace(step, confirmed=True)
