@@ -23,7 +23,7 @@ KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_
 """What a command inherits. The daemon's secrets may stand in its environment, so nothing else goes on."""
 _PIECE = 64 * 1024
 _LAST_WORDS = 2.0
-"""Seconds for which the output of a command that has ended is read on."""
+"""Seconds for which a command that was killed is waited for, and the output of one that has ended is read on."""
 
 
 class HttpRequests:
@@ -98,9 +98,10 @@ class LocalCommands:
         except subprocess.TimeoutExpired as error:
             raise Unavailable(words[0], f"did not end within {timeout.total_seconds():.0f} s, and was killed") from error
         finally:
-            with contextlib.suppress(ProcessLookupError):  # it has left nobody behind
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # it has left nobody behind, or somebody of another user
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # one that cannot be killed is not waited for
+                process.wait(_LAST_WORDS)
             output.end()
         return Answered(code, output.text, timedelta(seconds=self._clock.monotonic() - began))
 
