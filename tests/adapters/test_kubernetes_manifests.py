@@ -6,8 +6,11 @@ from typing import Any
 
 import yaml
 
+from rollout.adapters.apisix_crd import GROUP, PLURALS
 from rollout.adapters.kubernetes_api import ClusterSettings
+from rollout.adapters.kubernetes_jobs import RIGHTS
 from rollout.adapters.kubernetes_preflight import NEEDED
+from rollout.core.gate import PlaceKind
 from rollout.core.images import check_image
 from rollout.settings_file import parse_settings
 
@@ -40,7 +43,16 @@ def test_the_role_grants_nothing_that_would_surprise_its_reader() -> None:
     assert {one for one in granted if one[0] in {"patch", "update", "delete", "deletecollection"}} == {
         ("patch", "apps", "deployments"),
         ("patch", "batch", "jobs"),
+        ("patch", "apisix.apache.org", "apisixroutes"),
+        ("patch", "apisix.apache.org", "apisixpluginconfigs"),
     }
+
+
+def test_the_role_grants_everything_that_jobs_and_gates_in_the_cluster_need() -> None:
+    jobs = {(verb, group, resource) for resource, group, verb in RIGHTS}
+    gates = {(verb, GROUP, PLURALS[kind]) for verb in ("get", "patch") for kind in PlaceKind if kind.in_cluster}
+    ways = {("list", "", "services"), ("get", "apps", "deployments"), ("list", "batch", "cronjobs")}
+    assert jobs | gates | ways <= rights()
 
 
 def test_the_role_is_bound_to_the_account_that_the_daemon_runs_as() -> None:
