@@ -125,7 +125,7 @@ class Stage:
         """Compare what the daemon's memory shows with what the pretend cluster holds."""
         with self.sandbox.using() as world:
             objects = {o["metadata"]["name"]: o for o in world.objects("deployments", target.namespace)}
-            pods = {(p["metadata"]["name"], _ready(p)) for p in world.objects("pods", target.namespace) if not _of_a_job(p)}
+            pods = {(p["metadata"]["name"], _ready(p)) for p in world.objects("pods", target.namespace) if _is_of(p, target)}
         view = self.parts.clusters[target.cluster].view(target)
         if not self.daemon.engine.actives():
             return True
@@ -142,8 +142,9 @@ def _ready(pod: Mapping[str, Any]) -> bool:
     return ready and "deletionTimestamp" not in pod["metadata"]
 
 
-def _of_a_job(pod: Mapping[str, Any]) -> bool:
-    return "job-name" in pod["metadata"].get("labels", {})
+def _is_of(pod: Mapping[str, Any], target: Target) -> bool:
+    """Say whether a pod is one of the target's or its canary's: neither another service's, nor a Job's."""
+    return str(pod["metadata"]["name"]).startswith(f"{target.stable}-") and "job-name" not in pod["metadata"].get("labels", {})
 
 
 def settings_for(urls: Mapping[str, str], kubeconfig: Path) -> dict[str, Any]:

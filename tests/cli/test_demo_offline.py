@@ -58,6 +58,9 @@ def test_a_failed_critical_test_is_asked_about_and_goes_back_by_itself_with_its_
     assert [told.index(step) for step in steps] == sorted(told.index(step) for step in steps)
     assert "1 of 3 cases failed: smoke./orders/checkout" in answer.out
     assert "the last moment for a way back" in answer.out
+    rows = terminal.type("history", "demo-offline-fails", "-o", "json").document
+    (restored,) = (row["facts"] for row in rows if row["kind"] == "back-restore")
+    assert int(restored["seconds"]) >= 480
 
 
 def test_both_say_what_to_type_next_and_who_was_told(played: Played) -> None:
