@@ -39,9 +39,13 @@ def find(scene: Scene, state: State, planned_hours: float) -> tuple[State, Findi
     signals = absorb(setting, execution.signals, state.signals, scene.seen.answers, scene.cohorts, scene.now)
     signals = _not_blind_by_ourselves(scene, signals)
     advice = _advice(execution.signals, state.signals, signals)
+    summary = summarise(execution.signals, signals, together(scene, signals))
+    if summary.failing:
+        failing = {signal.name: signal for signal in summary.failing}
+        signals = tuple(failing.get(signal.name, signal) for signal in signals)
     memory = pods.memory if pods is not None else state.guards
     state = replace(state, guards=memory, signals=signals, blind_since=_cluster_unseen_since(scene, state))
-    return state, Findings(pods, summarise(execution.signals, signals, together(scene, signals)), advice)
+    return state, Findings(pods, summary, advice)
 
 
 def _advice(

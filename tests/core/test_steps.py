@@ -205,3 +205,10 @@ def _healthy(verdict: Verdict = Verdict.HEALTHY) -> SignalState:
 
 def _two() -> tuple[Pod, ...]:
     return tuple(pod(f"nginx-canary-{number}") for number in range(2))
+
+
+def test_the_signal_that_convicts_with_the_others_is_shown_as_failing_afterwards() -> None:
+    strong = replace(_healthy(Verdict.SUSPECT), e_value=5_000.0)
+    decision = looked(Soaking(2, NOW - H, NOW - H, confirmed=True), plan=SIGNALLED, signals=(strong,))
+    assert isinstance(decision.state.step, Retreating)
+    assert decision.state.signals[0].verdict is Verdict.FAILING
