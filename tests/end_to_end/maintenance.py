@@ -213,7 +213,7 @@ class Site(Place):
     def _ask_from_outside(self) -> None:
         url = f"{self.apisix.gateway_urls[0]}/orders/1"
         transport = httpx.HTTPTransport(local_address=OUTSIDE)
-        with httpx.Client(transport=transport, timeout=10, headers={"User-Agent": "somebody"}, trust_env=False) as client:
+        with httpx.Client(transport=transport, timeout=60, headers={"User-Agent": "somebody"}, trust_env=False) as client:
             while not self._stopping.wait(0.05):
                 asked = self.now
                 answer = client.get(url)
@@ -226,7 +226,7 @@ class Site(Place):
         """Use the Admin API as somebody else."""
         url = f"{self.apisix.admin_url}/apisix/admin/{path}?api_key=test"
         content = None if value is None else json.dumps(value)
-        return httpx.request(method, url, content=content, headers={"X-API-KEY": ADMIN_KEY}, timeout=10, trust_env=False)
+        return httpx.request(method, url, content=content, headers={"X-API-KEY": ADMIN_KEY}, timeout=60, trust_env=False)
 
     def gate(self) -> Json | None:
         """What stands on the gate now."""
