@@ -10,6 +10,7 @@ from rollout.core.cohorts import ANNOTATION_ID, ANNOTATION_STOPPED, TargetView
 from rollout.core.decision import Execution
 from rollout.core.effects import PatchDeployment
 from rollout.core.offline_facts import stable_of
+from rollout.core.wording import plural
 
 
 def _patch(execution: Execution, view: TargetView, why: str, *, image: str | None = None, replicas: int | None = None,
@@ -35,7 +36,7 @@ def stop_target(execution: Execution, view: TargetView) -> PatchDeployment:
 
 def upgrade_target(execution: Execution, view: TargetView, image: str, replicas: int) -> PatchDeployment:
     """Give a target its new image and its replicas back, in one write."""
-    why = f"{view.target.stable} gets {image} with {replicas} replica(s)"
+    why = f"{view.target.stable} gets {image} with {plural(replicas, 'replica')}"
     return _patch(execution, view, why, image=image, replicas=replicas, annotations=((ANNOTATION_STOPPED, None),))
 
 
@@ -48,5 +49,5 @@ def fence_target(execution: Execution, view: TargetView, *, down: bool) -> Patch
 
 def return_target(execution: Execution, view: TargetView, image: str, replicas: int) -> PatchDeployment:
     """Give a target its old image and its replicas back, in one write; the tombstone stays."""
-    why = f"way back: {view.target.stable} gets {image} with {replicas} replica(s)"
+    why = f"way back: {view.target.stable} gets {image} with {plural(replicas, 'replica')}"
     return _patch(execution, view, why, image=image, replicas=replicas, annotations=((ANNOTATION_STOPPED, execution.id),))

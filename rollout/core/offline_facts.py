@@ -14,8 +14,11 @@ from rollout.core.observation import Line, Task, TaskResult
 from rollout.core.plan_offline import OfflinePlan
 from rollout.core.state import State
 from rollout.core.state_offline import OfflineMemory, TargetBefore
+from rollout.core.wording import plural
 
 POLL = timedelta(seconds=5)
+DIGITS = 12
+"""Of the number that ends the key of a look that is repeated."""
 GONE = frozenset({"Succeeded", "Failed"})
 
 
@@ -59,7 +62,7 @@ def writers(seen: Iterable[TargetView]) -> str:
         stable = stable_of(view)
         left = pods_of(view)
         if stable.replicas:
-            return f"{stable.name} has {stable.replicas} replica(s)"
+            return f"{stable.name} has {plural(stable.replicas, 'replica')}"
         if left or stable.status_replicas or stable.observed_generation < stable.generation:
             return f"{left[0].name if left else stable.name} is not gone yet"
     return ""
@@ -69,7 +72,7 @@ def runs(view: TargetView, image: str, replicas: int) -> str:
     """Say what a target still lacks to run `image` with `replicas`; empty when every pod was seen to."""
     stable, container = stable_of(view), view.target.container
     if stable.images.get(container) != image or stable.replicas != replicas:
-        return f"{stable.name} is to get {image} with {replicas} replica(s)"
+        return f"{stable.name} is to get {image} with {plural(replicas, 'replica')}"
     if not stable.rolled_out:
         return f"{stable.name}: {stable.available} of {stable.replicas} available"
     for pod in pods_of(view):
@@ -104,7 +107,7 @@ def window_end(scene: Scene, state: State) -> datetime:
 def repeated(scene: Scene, kind: str, every: timedelta, arguments: tuple[tuple[str, str], ...] = (), name: str = "") -> Task:
     """Word a look that is repeated: its key names a piece of time, so that it needs nothing stored."""
     number = int(scene.now.timestamp() // every.total_seconds())
-    return Task(f"{name or kind}-{number:012d}", kind, arguments)
+    return Task(f"{name or kind}-{number:0{DIGITS}d}", kind, arguments)
 
 
 def newest(scene: Scene, name: str, since: datetime) -> TaskResult | None:

@@ -12,7 +12,7 @@ from rollout.core.offline_facts import plan_in
 from rollout.core.plan_offline import OfflinePlan
 from rollout.core.state import State
 from rollout.core.target import Target
-from rollout.core.wording import listed
+from rollout.core.wording import listed, plural
 from rollout.engine.offline_gate import is_away
 from rollout.engine.offline_impact import LOOK_TIMEOUT, Impact
 from rollout.engine.offline_work import WorkTasks
@@ -103,7 +103,9 @@ class CheckTasks:
         elif not view.stable.rolled_out:
             yield Line("deployment", "warning", f"{target} is not rolled out: {view.stable.available} of {view.stable.replicas}")
         else:
-            yield Line("deployment", "ok", f"{target} runs {view.stable.images[target.container]} on {view.stable.replicas} pod(s)")
+            yield Line(
+                "deployment", "ok", f"{target} runs {view.stable.images[target.container]} on {plural(view.stable.replicas, 'pod')}"
+            )
 
     def _images(self, execution: Execution) -> Iterator[Line]:
         """Look for targets that run the new image already: the same text again rolls nothing, and restores nothing."""
@@ -145,7 +147,7 @@ class CheckTasks:
         """Who will notice: topology, the gateway's routes, and what the gateway does not see. What cannot be asked is said."""
         del state
         lines = tuple(self._impact.lines(execution))
-        return TaskResult(task.key, self._clock.now(), "done", ok=True, why=f"{len(lines)} finding(s)", lines=lines)
+        return TaskResult(task.key, self._clock.now(), "done", ok=True, why=plural(len(lines), "finding"), lines=lines)
 
     def announcements(self, execution: Execution, state: State, task: Task) -> TaskResult:
         """Ask the store where the announcements stand. Ok when every one was delivered everywhere."""
@@ -153,7 +155,7 @@ class CheckTasks:
         rows = [row for row in self._store.notices(execution.id) if row["kind"] == NoticeKind.ANNOUNCEMENT.value]
         bad = [row for row in rows if row["state"] != "delivered"]
         if not bad:
-            return TaskResult(task.key, self._clock.now(), "done", ok=True, why=f"{len(rows)} announcement(s) delivered")
+            return TaskResult(task.key, self._clock.now(), "done", ok=True, why=f"{plural(len(rows), 'announcement')} delivered")
         first = bad[0]
-        why = f"{len(bad)} announcement(s) did not arrive, the first at {first['channel']}: {first.get('error') or first['state']}"
+        why = f"{plural(len(bad), 'announcement')} did not arrive, the first at {first['channel']}: {first.get('error') or first['state']}"
         return TaskResult(task.key, self._clock.now(), "done", ok=False, why=why)

@@ -19,6 +19,7 @@ from rollout.core.observation import Line, Task, TaskResult
 from rollout.core.offline_facts import memory_of, plan_in, saved_gate
 from rollout.core.plan_gate import Gate
 from rollout.core.state import State
+from rollout.core.wording import plural
 from rollout.ports import Check, Clock, Gateway
 
 
@@ -112,7 +113,7 @@ class GateTasks:
         lines = tuple(_line(result, gate.config, closed=closed) for _, result in probed)
         outside = any(not vantage.allowed for vantage, _ in probed)
         proven = _proven(lines, outside=outside)
-        words = {"yes": f"read back, and {len(lines)} probe(s) agree", "no": "a probe contradicts it",
+        words = {"yes": f"read back, and {plural(len(lines), 'probe')} agree", "no": "a probe contradicts it",
                  "unproven": "read back; no probe proves it"}[proven]  # fmt: skip
         return self._done(task, f"{found}: {words}", ok=proven != "no", facts={"proven": proven}, lines=lines)
 

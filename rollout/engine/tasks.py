@@ -10,6 +10,7 @@ import structlog
 
 from rollout.core.decision import Execution
 from rollout.core.observation import Task, TaskResult
+from rollout.core.offline_facts import DIGITS
 from rollout.core.plan_offline import OfflinePlan
 from rollout.core.state import State
 from rollout.engine import events
@@ -46,10 +47,17 @@ class Tasks:
             return
         mark = (execution.id, task.key)
         with self._lock:
-            if mark in self._running:
+            if mark in self._running or self._repeats_a_running_one(execution.id, task.key):
                 return
             self._running.add(mark)
         self._workers.spawn(_pool(execution, task), lambda: self._run(execution, state, task))
+
+    def _repeats_a_running_one(self, rollout: str, key: str) -> bool:
+        """Say whether an earlier look of the same kind still waits for its answer: a backend that hangs fills no pool."""
+        stem, _, number = key.rpartition("-")
+        if len(number) != DIGITS:
+            return False
+        return any(other == rollout and running.rpartition("-")[0] == stem for other, running in self._running)
 
     def _just_asked(self, result: TaskResult) -> bool:
         return timedelta() <= self._clock.now() - result.at < AGAIN

@@ -19,7 +19,7 @@ from rollout.core.state import Ended, HoldKind, Reason, State
 from rollout.core.state_offline import BackStage, RollingBack
 from rollout.core.steps import offline_course, offline_open, offline_ways
 from rollout.core.steps.offline_jobs import halted, standing
-from rollout.core.wording import span
+from rollout.core.wording import plural, span
 
 Facts = tuple[tuple[str, str], ...]
 RESTORED = "back-restore"
@@ -180,7 +180,7 @@ def _start(scene: Scene, state: State, step: RollingBack, seen: tuple[TargetView
         state = replace(state, step=replace(step, index=step.index + 1, since=scene.now))
         item = offline_ways.done(scene, "back-start", f"{view.target} runs {found.image} again")
         return Move(state, item.why, tells=(item,), wake_in=timedelta())
-    return _next(scene, state, step, BackStage.TEST, f"the old version runs again: {found.image} on {replicas} pod(s)")
+    return _next(scene, state, step, BackStage.TEST, f"the old version runs again: {found.image} on {plural(replicas, 'pod')}")
 
 
 def _test(scene: Scene, state: State, step: RollingBack) -> Move:

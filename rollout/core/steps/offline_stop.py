@@ -14,7 +14,7 @@ from rollout.core.state import State
 from rollout.core.state_offline import Stopping
 from rollout.core.steps import offline_decide, offline_ways
 from rollout.core.steps.offline_jobs import standing, troubled
-from rollout.core.wording import span
+from rollout.core.wording import plural, span
 
 SESSIONS_AGAIN = timedelta(seconds=10)
 
@@ -79,7 +79,11 @@ def _sessions(scene: Scene, state: State, step: Stopping, quiesce: Quiesce, *, l
     if job.result.ok and job.result.facts.get("sessions") == "0":
         return None
     seen = job.result.facts.get("sessions", "")
-    left = f"{seen} foreign database session(s) are left" if job.result.ok and seen else f"the session query failed: {job.why}"
+    left = (
+        f"{plural(int(seen), 'foreign database session')} left"
+        if job.result.ok and seen
+        else f"the session query failed: {job.why}"
+    )
     if late:
         return offline_decide.ask(scene, state, left, "stop", step.sessions)
     if scene.now - job.result.at < SESSIONS_AGAIN:

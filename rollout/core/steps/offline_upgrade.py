@@ -12,7 +12,7 @@ from rollout.core.offline_facts import POLL, before, plan_in, runs, stable_of, v
 from rollout.core.state import State
 from rollout.core.state_offline import Upgrading
 from rollout.core.steps import offline_decide, offline_ways
-from rollout.core.wording import span
+from rollout.core.wording import plural, span
 
 
 def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
@@ -34,7 +34,7 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
         return Move(state, patch.why, forward=(patch,), wake_in=POLL)
     if lacks:
         return Move(state, f"waiting: {lacks}", wake_in=POLL)
-    why = f"{view.target.stable} runs {image} on {replicas} pod(s), rolled out in {span(scene.now - step.since)}"
+    why = f"{view.target.stable} runs {image} on {plural(replicas, 'pod')}, rolled out in {span(scene.now - step.since)}"
     item = offline_ways.done(scene, "upgraded", why, (("image", image), ("replicas", str(replicas))))
     if step.index + 1 < len(seen):
         state = replace(state, step=Upgrading(scene.now, step.index + 1))

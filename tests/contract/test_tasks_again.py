@@ -1,0 +1,86 @@
+"""Work that steps ask for: once per key, again where nobody answered, and never in a hot loop."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from rollout.core.decision import Execution
+from rollout.core.errors import Unavailable
+from rollout.core.observation import Task, TaskResult
+from rollout.core.state import State
+from rollout.engine.board import Board
+from rollout.engine.tasks import AGAIN, Tasks
+from rollout.engine.workers import Inline
+
+START = datetime(2026, 11, 22, 9, tzinfo=UTC)
+TASK = Task("job-backup-1", "job")
+
+
+class Bench:
+    """Tasks with one performer that answers what it is told to; `asked` counts how often."""
+
+    def __init__(self, *, away: bool) -> None:
+        self.at = START
+        self.away = away
+        self.asked = 0
+        self.execution: Any = Execution("orders-1", None, ())  # type: ignore[arg-type]  # no plan is looked at here
+        self.tasks = Tasks({"job": self._perform}, Board(), Inline(), self, lambda _: None)
+
+    def now(self) -> datetime:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at.timestamp()
+
+    def _perform(self, execution: Execution, state: State, task: Task) -> TaskResult:
+        del execution, state
+        self.asked += 1
+        if self.away:
+            raise Unavailable("cluster", "does not answer")
+        return TaskResult(task.key, self.at, "done", ok=True, why="done")
+
+    def ask(self, after: timedelta = timedelta()) -> int:
+        self.at += after
+        self.tasks.ask(self.execution, None, TASK)  # type: ignore[arg-type]  # no state is looked at here
+        return self.asked
+
+
+def test_an_answer_is_asked_for_once() -> None:
+    bench = Bench(away=False)
+    assert [bench.ask(), bench.ask(timedelta(hours=1))] == [1, 1]
+
+
+def test_what_did_not_answer_is_asked_again_after_a_pause() -> None:
+    bench = Bench(away=True)
+    assert [bench.ask(), bench.ask(), bench.ask(AGAIN)] == [1, 1, 2]
+
+
+def test_a_clock_that_went_back_keeps_nobody_waiting() -> None:
+    bench = Bench(away=True)
+    assert [bench.ask(), bench.ask(-timedelta(hours=1))] == [1, 2]
+
+
+class Waiting:
+    """Workers that keep what they are given; nothing runs."""
+
+    def __init__(self) -> None:
+        self.given: list[object] = []
+
+    def spawn(self, pool: str, work: object) -> None:
+        del pool
+        self.given.append(work)
+
+    def idle(self) -> bool:
+        return not self.given
+
+    def close(self, timeout: float) -> None:
+        del timeout
+
+
+def test_a_look_that_is_repeated_waits_for_the_one_before_and_other_work_does_not() -> None:
+    workers, bench = Waiting(), Bench(away=False)
+    tasks = Tasks({}, Board(), workers, bench, lambda _: None)
+    for key in ("guard-000000000001", "guard-000000000002", "proof-000000000002", "job-backup-1", "job-backup-2"):
+        tasks.ask(bench.execution, None, Task(key, "any"))  # type: ignore[arg-type]  # no state is looked at here
+    assert len(workers.given) == 4
