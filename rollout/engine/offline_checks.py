@@ -157,5 +157,6 @@ class CheckTasks:
         if not bad:
             return TaskResult(task.key, self._clock.now(), "done", ok=True, why=f"{plural(len(rows), 'announcement')} delivered")
         first = bad[0]
-        why = f"{plural(len(bad), 'announcement')} did not arrive, the first at {first['channel']}: {first.get('error') or first['state']}"
+        said = first.get("error") or first["state"]
+        why = f"{plural(len(bad), 'announcement')} did not arrive, the first at {first['channel']}: {said}"
         return TaskResult(task.key, self._clock.now(), "done", ok=False, why=why)

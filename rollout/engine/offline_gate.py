@@ -113,8 +113,12 @@ class GateTasks:
         lines = tuple(_line(result, gate.config, closed=closed) for _, result in probed)
         outside = any(not vantage.allowed for vantage, _ in probed)
         proven = _proven(lines, outside=outside)
-        words = {"yes": f"read back, and {plural(len(lines), 'probe')} agree", "no": "a probe contradicts it",
-                 "unproven": "read back; no probe proves it"}[proven]  # fmt: skip
+        agree = f"{plural(len(lines), 'probe')} {'agrees' if len(lines) == 1 else 'agree'}"
+        words = {
+            "yes": f"read back, and {agree}",
+            "no": "a probe contradicts it",
+            "unproven": "read back; no probe proves it",
+        }[proven]
         return self._done(task, f"{found}: {words}", ok=proven != "no", facts={"proven": proven}, lines=lines)
 
     def open(self, execution: Execution, state: State, task: Task) -> TaskResult:
