@@ -1,4 +1,7 @@
-"""`python -m tests.simulation --seeds 2000 [--from N]` plays seeds; `--replay SEED` tells one as a story."""
+"""`python -m tests.simulation --seeds 2000 [--from N]` plays seeds; `--replay SEED` tells one as a story.
+
+`--like hotfix` plays only stories whose first line has that word in it, as many as asked for.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +9,31 @@ import argparse
 import sys
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
-from itertools import chain
+from contextlib import nullcontext
+from itertools import chain, count, islice
 
 from tests.simulation.scenario import scenario
 from tests.simulation.simulation import Result, simulate
 
 
-def play(first: int, seeds: int, *, workers: int = 2, keep_going: bool = False) -> tuple[Counter[str], list[Result]]:
+def chosen(first: int, seeds: int, like: str) -> list[int]:
+    """Number the stories to play."""
+    return list(islice((seed for seed in count(first) if not like or like in scenario(seed).words), seeds))
+
+
+def play(numbers: list[int], *, workers: int = 2, keep_going: bool = False) -> tuple[Counter[str], list[Result]]:
     """Play seeds in processes; return how many ended how, and those that broke an invariant."""
     outcomes: Counter[str] = Counter()
     broken: list[Result] = []
-    numbers = range(first, first + seeds)
-    chunks = [list(numbers[index : index + 20]) for index in range(0, seeds, 20)]
-    with ProcessPoolExecutor(workers) as pool:
-        for result in chain.from_iterable(pool.map(play_some, chunks)):
+    chunks = [numbers[index : index + 20] for index in range(0, len(numbers), 20)]
+    with ProcessPoolExecutor(workers) if workers > 1 else nullcontext() as pool:
+        for result in chain.from_iterable((pool.map if pool is not None else map)(play_some, chunks)):
             outcomes[result.outcome] += 1
             if result.broken:
                 broken.append(result)
                 if not keep_going:
-                    pool.shutdown(wait=True, cancel_futures=True)
+                    if pool is not None:
+                        pool.shutdown(wait=True, cancel_futures=True)
                     break
     return outcomes, broken
 
@@ -56,10 +65,12 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--keep-going", action="store_true")
     parser.add_argument("--replay", type=int)
+    parser.add_argument("--like", default="")
     asked = parser.parse_args()
     if asked.replay is not None:
         return tell(asked.replay)
-    outcomes, broken = play(asked.first, asked.seeds, workers=asked.workers, keep_going=asked.keep_going)
+    numbers = chosen(asked.first, asked.seeds, asked.like)
+    outcomes, broken = play(numbers, workers=asked.workers, keep_going=asked.keep_going)
     print(", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common()))
     for result in broken:
         print(f"seed {result.seed}: {result.broken}\n    python -m tests.simulation --replay {result.seed}")

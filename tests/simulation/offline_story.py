@@ -32,6 +32,7 @@ from rollout.sandbox.world import World
 from rollout.store.memory import MemoryStore
 from rollout.store.reading import StoredCodec
 from tests.simulation.dice import Crash, Dice
+from tests.simulation.offline_invariants import Broken, Rule
 from tests.simulation.offline_players import (
     OUTSIDE,
     Database,
@@ -58,10 +59,6 @@ from tests.simulation.offline_tale import (
 )
 from tests.simulation.players import Channel, Outages, PlayedCluster, PlayedStore, Stage
 from tests.simulation.pretend import START, WorldClock
-
-
-class Broken(AssertionError):  # noqa: N818 - an invariant is broken, and that is the word
-    """An invariant does not hold."""
 
 
 class Story:
@@ -179,9 +176,9 @@ class Story:
         wanted = "old" if image == OLD else "new"
         by_hand = self.hand_scaled is not None and self.world.now - self.hand_scaled < 3 * M
         if self.database.schema != wanted and not by_hand:
-            raise Broken(f"{image} starts on schema {self.database.schema}")
+            raise Broken(Rule.ONE_SCHEMA, f"{image} starts on schema {self.database.schema}")
         if self._alive(OLD if image == NEW else NEW) and not by_hand:
-            raise Broken("old and new code run at once")
+            raise Broken(Rule.NEVER_TOGETHER, "old and new code run at once")
 
     def _job_pod(self, image: str, pod: Json, phase: str) -> None:  # noqa: C901 - one case for each Job's beginning and end
         name = pod["metadata"]["labels"]["job-name"]
@@ -189,14 +186,14 @@ class Story:
             self._say(f"{name} runs")
             by_hand = self.hand_scaled is not None and self.world.now - self.hand_scaled < 3 * M
             if self._alive(OLD, NEW) and not by_hand:
-                raise Broken(f"{name} runs beside the service")
+                raise Broken(Rule.NOBODY_WRITES, f"{name} runs beside the service")
             if image == MIGRATE:
                 if not self.database.backups or (self._state().offline or None) is None or not self._state().offline.backup:  # type: ignore[union-attr]
-                    raise Broken("a migration without a verified backup")
+                    raise Broken(Rule.BACKUP_FIRST, "a migration without a verified backup")
                 self.database.schema = "half"
             if image == RESTORE:
                 if self._alive_jobs(MIGRATE):
-                    raise Broken("a restore while a migration runs")
+                    raise Broken(Rule.HALTED_FIRST, "a restore while a migration runs")
                 self.database.schema = "half"
         elif phase == "Succeeded":
             if image == BACKUP and self.tale.backup == "good":
@@ -206,7 +203,7 @@ class Story:
             if image == RESTORE:
                 wanted = next(e["value"] for e in pod["spec"]["containers"][0]["env"] if e["name"] == "ARTIFACT")
                 if wanted not in self.database.backups:
-                    raise Broken(f"restored {wanted!r}, which is no backup")
+                    raise Broken(Rule.RIGHT_ARTIFACT, f"restored {wanted!r}, which is no backup")
                 self.database.schema = self.database.backups[wanted]
                 self.database.restored += 1
 
@@ -224,9 +221,9 @@ class Story:
         image = json.loads(served.body)["image"]
         by_hand = self.hand_opened is not None and self.world.now - self.hand_opened < timedelta(minutes=2) + self.down()
         if memory is not None and memory.closed_at is not None and type(state.step).__name__ in GUARDED and not by_hand:
-            raise Broken(f"an outside request was served by {image} in {type(state.step).__name__}")
+            raise Broken(Rule.NOBODY_GETS_IN, f"an outside request was served by {image} in {type(state.step).__name__}")
         if image == NEW and type(state.step).__name__ not in OPENING and not by_hand:
-            raise Broken(f"an outside request reached the new version in {type(state.step).__name__}")
+            raise Broken(Rule.NOBODY_GETS_IN, f"an outside request reached the new version in {type(state.step).__name__}")
 
     def _watch_the_last_moment(self, state: State) -> None:
         """Where nothing can be lost it has gone back by itself before a way back no longer fits."""
@@ -236,7 +233,7 @@ class Story:
         last = self.plan.latest_rollback_start(None, extended=memory.extended)
         safe = memory.gate_proven and memory.stopped_at is not None and not memory.disturbed
         if safe and self.world.now > last + 3 * M:
-            raise Broken(f"still {type(state.step).__name__} after the last moment for a way back")
+            raise Broken(Rule.IN_TIME, f"still {type(state.step).__name__} after the last moment for a way back")
 
     def down(self) -> timedelta:
         """How long the gateway was away: nobody could close the gate again."""
@@ -278,7 +275,7 @@ class Story:
                 self.cluster.close()
                 self.born()
             if self.engine.bugs:
-                raise Broken("a bug in the engine")
+                raise Broken(Rule.NO_BUG, "a bug in the engine")
             if self.world.now - last_probe >= timedelta(seconds=20):
                 last_probe = self.world.now
                 self.look_from_outside()
@@ -363,25 +360,25 @@ class Story:
         row = self.inner.rollout(self.rollout)
         assert row is not None
         if not row.outcome.at_rest:
-            raise Broken(f"not at rest at {end}: {row.step}: {row.why}")
+            raise Broken(Rule.REST, f"not at rest at {end}: {row.step}: {row.why}")
         events = [h.event for h in self.inner.history(self.rollout)]
         kinds = [e.kind for e in events]
         left_closed = "left-closed" in kinds
         if not left_closed and self.apisix.gate() != self.original:
-            raise Broken(f"the gate was {self.original}, and ends as {self.apisix.gate()}")
+            raise Broken(Rule.AS_FOUND, f"the gate was {self.original}, and ends as {self.apisix.gate()}")
         offsets = [dict(e.facts)["offset"] for e in events if e.kind == "announced"]
         if len(set(offsets)) != len(offsets) or kinds.count("begun") > 1:
-            raise Broken(f"announced more than once: {offsets}")
+            raise Broken(Rule.ONCE, f"announced more than once: {offsets}")
         begun = next((e.at for e in events if e.kind == "begun"), None)
         if begun is not None and begun > WINDOW_START + GRACE:
-            raise Broken(f"begun at {begun:%H:%M}, after the grace")
+            raise Broken(Rule.GRACE, f"begun at {begun:%H:%M}, after the grace")
         if row.outcome is Outcome.SUCCEEDED and not self.tale.new_passes and "open" not in self.acted:
-            raise Broken("a version that fails its tests was opened by nobody's word")
+            raise Broken(Rule.GREEN_OR_A_WORD, "a version that fails its tests was opened by nobody's word")
         if "begun" not in kinds and row.outcome is Outcome.SUCCEEDED:
-            raise Broken("began without a word")
+            raise Broken(Rule.ANNOUNCED, "began without a word")
         keys = [n["key"] for n in self.inner.notices(self.rollout) if n["kind"] == NoticeKind.ANNOUNCEMENT.value]
         if len(keys) != len(set(keys)):
-            raise Broken("a notice twice")
+            raise Broken(Rule.ONCE, "a notice twice")
         deployment = self.world.get("deployments", "shop", "orders")
         image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
         if left_closed:
@@ -389,7 +386,7 @@ class Story:
         wanted = ("new", NEW) if row.outcome is Outcome.SUCCEEDED else ("old", OLD)
         if (self.database.schema, image) != wanted or deployment["spec"]["replicas"] != 2:
             found = f"{deployment['spec']['replicas']} x {image} on schema {self.database.schema}"
-            raise Broken(f"ended {row.outcome.value} with {found}")
+            raise Broken(Rule.WHOLE, f"ended {row.outcome.value} with {found}")
         return row.outcome
 
 

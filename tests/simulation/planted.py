@@ -59,7 +59,7 @@ def judge(bug: Bug) -> Verdict:
             ran = _run(tree, ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", bug.test])
             failed = FAILED.search(ran)
             return Verdict(bug, failed[1] if failed else "")
-        ran = _run(tree, ["-m", "tests.simulation", "--seeds", str(SEEDS), "--workers", "1"])
+        ran = _run(tree, ["-m", "tests.simulation", "--seeds", str(SEEDS), "--workers", "1", "--like", bug.like])
         found = CAUGHT.search(ran)
         return Verdict(bug, f"{found[2]} (seed {found[1]})" if found else _crashed(ran))
 
@@ -94,9 +94,7 @@ def main() -> int:
         for verdict in pool.map(judge, chosen(asked.words)):
             bad = not verdict.by or verdict.by.startswith("ERROR")
             survived += bad
-            print(
-                f"{'SURVIVED' if not verdict.by else 'caught  '} {verdict.bug.name}: {verdict.by or 'nobody noticed'}", flush=True
-            )
+            print(f"{'SURVIVED' if bad else 'caught  '} {verdict.bug.name}: {verdict.by or 'nobody noticed'}", flush=True)
     print(f"{survived} survived" if survived else "every planted bug was caught")
     return 1 if survived else 0
 

@@ -16,15 +16,19 @@ class Replaced:
 
 @dataclass(frozen=True)
 class Bug:
-    """One bug. `test`: the test file that must find it; empty: the simulation must."""
+    """One bug. `test`: the test file that must find it; empty: the simulation must.
+
+    `like`: a word of the stories in which it can show at all, so that others are not played in vain; empty: any story.
+    """
 
     name: str
     changes: tuple[Replaced, ...]
     test: str = ""
+    like: str = ""
 
 
-def _bug(name: str, path: str, old: str, new: str, *more: Replaced, test: str = "") -> Bug:
-    return Bug(name, (Replaced(path, old, new), *more), test)
+def _bug(name: str, path: str, old: str, new: str, *more: Replaced, test: str = "", like: str = "") -> Bug:
+    return Bug(name, (Replaced(path, old, new), *more), test, like)
 
 
 ENGINE = "rollout/engine/engine.py"
@@ -50,30 +54,25 @@ BUGS = (
     ),
     _bug(
         "the tombstone is not looked at", STOPS,
-        "if canary.annotations.get(ANNOTATION_STOPPED) != scene.execution.id:", "if canary is not None:",
-    ),
+        "if canary.annotations.get(ANNOTATION_STOPPED) != scene.execution.id:", "if canary is not None:", like="dies stepping back"),
     _bug(
         "time is credited while blind", f"{STEPS}/soak.py",
-        "if not (complete and well and credit_is_due(waits)):", "if not complete:",
-    ),
+        "if not (complete and well and credit_is_due(waits)):", "if not complete:", like="source away"),
     _bug(
         "a reading that is missing counts as healthy", EVIDENCE,
         "            return _without(signal, state, why, window.end, now)\n        case Counts(by_pod):",
         "            state = replace(state, verdict=Verdict.HEALTHY, used_until=window.end)\n"
-        "            return _seen(state, window.end)\n        case Counts(by_pod):",
-    ),
+        "            return _seen(state, window.end)\n        case Counts(by_pod):", like="source away"),
     _bug("a canary that somebody stopped is raised again", STOPS,
-         "    if canary.replicas == 0:\n", "    if canary.replicas < 0:\n"),
+         "    if canary.replicas == 0:\n", "    if canary.replicas < 0:\n", like="canary to 0"),
     _bug(
         "stepping back restores over a hotfix", ACTIONS,
         "ours = image == snapshot.new_image != snapshot.old_image", "ours = image != snapshot.old_image",
         Replaced(ACTIONS, "        tests.append(FieldTest(FieldName.IMAGE, snapshot.new_image))\n", "        pass\n"),
-        Replaced(f"{STEPS}/retreat.py", '{"stable-image-changed", "stable-deleted"', '{"stable-deleted"'),
-    ),
+        Replaced(f"{STEPS}/retreat.py", '{"stable-image-changed", "stable-deleted"', '{"stable-deleted"'), like="hotfix"),
     _bug(
         "the share counts pods that are not ready", "rollout/core/shares.py",
-        "    pods = min(view.stable.replicas, ready)\n", "    pods = view.stable.replicas + 0 * ready\n",
-    ),
+        "    pods = min(view.stable.replicas, ready)\n", "    pods = view.stable.replicas + 0 * ready\n", like="stable unready"),
     _bug(
         "a notice is marked as sent before it is", OUTBOX,
         "            notifier.send(item.message)\n",
@@ -83,8 +82,7 @@ BUGS = (
         "the lease is not checked", ENGINE,
         "if not self.lease.certain() and not stepped_back:", "if False and stepped_back:",
         Replaced(ENGINE, "if not stepping_back and self.lease.certain():", "if not stepping_back:"),
-        Replaced(MEMORY, "for transition in transitions if self._alive(daemon) else ():", "for transition in transitions:"),
-    ),
+        Replaced(MEMORY, "for transition in transitions if self._alive(daemon) else ():", "for transition in transitions:"), like="daemon stalled"),
     _bug(
         "a used window is used again", EVIDENCE,
         "if state.used_until is not None and window.start < state.used_until:", "if False and state.used_until is not None:",
@@ -99,38 +97,42 @@ BUGS = (
          Replaced(ACTIONS, "(ANNOTATION_STOPPED_WHY, None)),\n        if_version=canary.resource_version,",
                   "(ANNOTATION_STOPPED_WHY, None)),\n        if_version=None,")),
     _bug("the certificate is not asked for", f"{STEPS}/certify.py",
-         "if missing and (state.approval is None", "if missing and not scene.execution.signals and (state.approval is None"),
+         "if missing and (state.approval is None", "if missing and not scene.execution.signals and (state.approval is None", like="few errors"),
     _bug("nobody's approval is awaited", f"{STEPS}/certify.py",
-         "if plan.spec.approvals.before_promotion and state.approval is None:", "if plan.spec.approvals.before_promotion and False:"),
+         "if plan.spec.approvals.before_promotion and state.approval is None:", "if plan.spec.approvals.before_promotion and False:", like="approve"),
     _bug("a kill for memory is no reason to step back", GUARDS,
-         'if state.terminated == "OOMKilled":\n        return Trip', 'if state.terminated == "OOM":\n        return Trip'),
-    _bug("lost readiness is waited for", GUARDS, "READINESS_GRACE = timedelta(minutes=2)", "READINESS_GRACE = timedelta(hours=2)"),
+         'if state.terminated == "OOMKilled":\n        return Trip', 'if state.terminated == "OOM":\n        return Trip', like="out of memory"),
+    _bug("lost readiness is waited for", GUARDS, "READINESS_GRACE = timedelta(minutes=2)", "READINESS_GRACE = timedelta(hours=2)", like="readiness lost"),
     _bug("nobody steps back while it is paused", "rollout/core/canary.py",
          "stop or canary_stops.reason_to_stop(scene, state, found)",
-         "stop or (None if state.paused else canary_stops.reason_to_stop(scene, state, found))"),
+         "stop or (None if state.paused else canary_stops.reason_to_stop(scene, state, found))", like="pause"),
     _bug("an addition is performed late without asking for the share again", f"{STEPS}/soak.py",
          "if canary.replicas < step.size and (refused := _no_room_any_more(scene, step)) is not None:",
-         "if (refused := _no_room_any_more(scene, step)) is not None and False:"),
+         "if (refused := _no_room_any_more(scene, step)) is not None and False:", like="shrinks while growing"),
     _bug("a 0 that came before our look is overwritten", STOPS,
          "if not _canary_confirmed(state) and not (isinstance(state.step, Starting) and owner == scene.execution.id):",
-         "if not _canary_confirmed(state):"),
+         "if not _canary_confirmed(state):", like="stopped unseen"),
     _bug("the words beside the tombstone are not read", STOPS,
-         'return read(canary.annotations.get(ANNOTATION_STOPPED_WHY, "")) or _foreign(', "return _foreign("),
+         'return read(canary.annotations.get(ANNOTATION_STOPPED_WHY, "")) or _foreign(', "return _foreign(", like="dies stepping back"),
     _bug("a decision that may not be taken is taken again at once", ENGINE,
-         "max(decision.wake_at or soonest, soonest))", "decision.wake_at or soonest)"),
+         "max(decision.wake_at or soonest, soonest))", "decision.wake_at or soonest)", like="store away"),
+    _bug("an addition that is performed late is taken for one that failed", f"{STEPS}/soak.py",
+         "state = replace(state, step=replace(step, sized_at=scene.now))", "pass", like="healthy"),
+    _bug("a hold of ours stays on the stable", f"{STEPS}/promote.py",
+         "    if stable.paused and step.paused_by_us:  #", "    if False:  #", like="healthy"),
     _bug("nobody looks when lost readiness runs out of grace", "rollout/core/canary.py",
-         "    left = guards.grace_left(move.state.guards, scene.now)\n", "    left = None\n"),
+         "    left = guards.grace_left(move.state.guards, scene.now)\n", "    left = None\n", like="readiness lost"),
     _bug("the pace of the promotion stays on the stable", f"{STEPS}/watch.py",
          "if patch is not None and not waits:", "if patch is not None and False:"),
     _bug("the canary stays up after success", f"{STEPS}/retire.py",
          "if view.canary is not None and view.canary.replicas > 0:", "if False:",
          Replaced(f"{STEPS}/retire.py", "    if left:\n", "    if left and False:\n")),
     _bug("a freeze window holds nobody", "rollout/core/canary_holds.py",
-         "if freeze is not None and not isinstance(state.step, Retiring):", "if False and freeze is not None:"),
+         "if freeze is not None and not isinstance(state.step, Retiring):", "if False and freeze is not None:", like="frozen"),
     _bug("notices owed by a step back are forgotten", SAVING,
          "        active.owed_notices += decision.notices\n", "        active.owed_notices += ()\n"),
     _bug("a rollout of an older version of itself is overwritten", MEMORY,
-         "ours and row.version == transition.seen_version", "ours"),
+         "ours and row.version == transition.seen_version", "ours", like="daemon stalled"),
     _bug("time in which nobody looked is credited", "rollout/core/machine.py",
-         "gap = elapsed if elapsed <= question.timing.longest_gap else timedelta()", "gap = elapsed"),
+         "gap = elapsed if elapsed <= question.timing.longest_gap else timedelta()", "gap = elapsed", like="daemon killed"),
 )  # fmt: skip

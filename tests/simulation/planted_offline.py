@@ -1,13 +1,20 @@
-"""Bugs to plant in the offline procedure, one at a time: a simulation that stays green with one of them proves too little."""
+"""Bugs to plant in the offline procedure, one at a time: a simulation that stays green with one of them proves too little.
+
+`python -m tests.simulation.planted_offline` plants each and says which invariant caught it; one that survives ends it with 1.
+"""
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from random import Random
 from typing import Any
 
 import pytest
+import structlog
 
 from rollout.core import actions_offline, offline_facts, offline_guard
 from rollout.core.gate import GateObject, Part, SavedGate
@@ -27,6 +34,8 @@ from rollout.core.steps import (
     offline_ways,
 )
 from rollout.engine.offline_gate import GateTasks
+from tests.simulation.offline_invariants import Broken
+from tests.simulation.offline_story import Story
 from tests.simulation.offline_tale import H, M, Tale
 from tests.simulation.pretend import START
 
@@ -187,3 +196,31 @@ ORDINARY: tuple[Callable[[], Tale], ...] = (
     lambda: Tale(Random(1), backup="fails", on_failure="rollback"),
     lambda: Tale(Random(1)),
 )
+
+
+def caught_by(name: str) -> str:
+    """Plant one bug, tell its stories, and return the invariant that broke; empty where all held."""
+    with pytest.MonkeyPatch.context() as patch:
+        PLANTED[name](patch)
+        for story in (STORIES[name],) if name in STORIES else ORDINARY:
+            try:
+                Story(story()).run()
+            except Broken as broken:
+                return broken.rule.name
+    return ""
+
+
+def main() -> int:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    survived = 0
+    with ProcessPoolExecutor(2) as pool:
+        for name, rule in zip(PLANTED, pool.map(caught_by, PLANTED), strict=True):
+            survived += not rule
+            sentence = (PLANTED[name].__doc__ or name).strip()
+            print(f"{'caught  ' if rule else 'SURVIVED'} {sentence.rstrip('.')}: {rule or 'nobody noticed'}", flush=True)
+    print(f"{survived} survived" if survived else f"every one of {len(PLANTED)} planted bugs was caught")
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

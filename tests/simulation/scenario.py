@@ -55,7 +55,12 @@ class Scenario:
     @property
     def words(self) -> str:
         signals = ", ".join(self.signals) or "Kubernetes alone"
-        return f"{self.stable} stable pods, up to {self.most} canaries, watched by {signals}; the new version: {self.conduct}"
+        told = f"{self.stable} stable pods, up to {self.most} canaries, watched by {signals}; the new version: {self.conduct}"
+        asked = "; a person must approve" if self.approval else ""
+        frozen = "; frozen at night" if self.freeze else ""
+        store = "; kept in SQLite" if self.sqlite else ""
+        meanwhile = ", ".join([*(h.what for h in self.happenings), *([self.trap] if self.trap else [])])
+        return f"{told}{asked}{frozen}{store}; meanwhile: {meanwhile or 'nothing'}; trouble {self.trouble:.1%} a call"
 
 
 CONDUCTS = (

@@ -1,0 +1,34 @@
+"""What must hold in every offline rollout, each a sentence with a name, so that it can be said which one caught what."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Rule(StrEnum):
+    """The invariants of the offline procedure; the story checks them inside its world."""
+
+    ONE_SCHEMA = "code starts only on its own schema: the database is restored before old code runs again"
+    NEVER_TOGETHER = "old and new code never run at once"
+    NOBODY_WRITES = "no Job that touches the database runs beside the service"
+    BACKUP_FIRST = "no migration without a verified backup"
+    HALTED_FIRST = "no restore while a migration runs"
+    RIGHT_ARTIFACT = "what is restored is the backup that was verified"
+    NOBODY_GETS_IN = "no outside request reaches a pod between closed and open"
+    IN_TIME = "the way back begins while it still fits in the window"
+    NO_BUG = "no look raises"
+    REST = "it ends"
+    AS_FOUND = "the gate ends as it was found, or stays closed and says so"
+    ONCE = "every announcement and every notice once"
+    GRACE = "nothing begins after its grace"
+    GREEN_OR_A_WORD = "a version that fails its tests is opened by a person's word alone"
+    ANNOUNCED = "nothing begins without a word"
+    WHOLE = "it ends all new or all old: image, schema and replicas"
+
+
+class Broken(AssertionError):  # noqa: N818 - an invariant is broken, and that is the word
+    """An invariant does not hold."""
+
+    def __init__(self, rule: Rule, why: str) -> None:
+        super().__init__(f"{rule.name}: {rule.value}\n    {why}")
+        self.rule = rule
