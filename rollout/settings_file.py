@@ -85,7 +85,7 @@ def environment() -> tuple[dict[str, Any], tuple[Problem, ...]]:
         if name.startswith(PREFIX) and nested and section.lower() not in known:
             remedy = unknown(section.lower(), known)
             odd.append(Problem(f"names no section: {section.lower()}", file=f"environment variable {name}", remedy=remedy))
-    return _camel(_Environment(_Variables)()), tuple(odd)
+    return _camel(_Environment(_Variables, env_ignore_empty=True)()), tuple(odd)
 
 
 def _camel(values: Mapping[str, Any]) -> dict[str, Any]:

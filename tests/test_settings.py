@@ -157,6 +157,11 @@ def test_the_database_may_be_given_one_level_down(monkeypatch: pytest.MonkeyPatc
     assert parse("").database.address == "sqlite:////data/rollout.db"
 
 
+def test_a_variable_that_is_empty_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROLLOUT_DATABASE", "")
+    assert parse_settings(b"", "").database == Settings().database
+
+
 def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROLLOUT_HTTP__PORT", "x")
     monkeypatch.setenv("ROLLOUT_DATABSE__URL", "x")

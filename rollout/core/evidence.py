@@ -57,9 +57,6 @@ def _use(setting: Setting, signal: Signal, state: SignalState, answer: Answer, c
     parts = _parts(setting, answer, cohorts)
     if not parts.candidate:
         return _use_young(setting, signal, state, answer, parts)
-    if isinstance(answer.reading, Counts | Gauges) and not parts.candidate:
-        # Every pod that was asked about has been replaced meanwhile: the window says nothing of those that serve now.
-        return replace(state, used_until=window.end)
     return _use_warm(setting, signal, state, answer, parts, now)
 
 
@@ -109,11 +106,15 @@ def _parts(setting: Setting, answer: Answer, cohorts: Cohorts) -> _Parts:
 
 
 def _use_young(setting: Setting, signal: Signal, state: SignalState, answer: Answer, parts: _Parts) -> SignalState:
-    """A window before the first new pod was warm: guards and people's own limits look at it, and no credit is earned."""
+    """A window before the first new pod was warm: guards, alarms and people's own limits look at it; no credit is earned."""
     window, reading = answer.question.window, answer.reading
     if isinstance(reading, Unreachable):
         return state
     used = replace(state, used_until=window.end)
+    if isinstance(reading, Alarms):
+        told = replace(used, query=answer.query, window_start=window.start, window_end=window.end)
+        rung = _judge_alarms(told, reading.firing, parts)
+        return _seen(rung, window.end) if rung.verdict in _BAD_WHILE_YOUNG else used
     if not isinstance(reading, Counts):
         return used
     seen = replace(used, query=answer.query, window_start=window.start, window_end=window.end)
@@ -127,7 +128,7 @@ def _use_young(setting: Setting, signal: Signal, state: SignalState, answer: Ans
 
 
 def _judge_alarms(state: SignalState, firing: tuple[Alarm, ...], parts: _Parts) -> SignalState:
-    mine = [a for a in firing if set(a.pods) & set(parts.candidate)]
+    mine = [a for a in firing if set(a.pods) & {*parts.candidate, *parts.young}]
     shared = [a for a in firing if not a.pods or set(a.pods) & set(parts.baseline)]
     shared_names = {a.name for a in shared}
     alone = [a for a in mine if a.name not in shared_names]

@@ -13,7 +13,7 @@ from rollout.core.evidence_state import SignalState, Verdict
 from rollout.core.guards import PodFindings
 from rollout.core.plan import CanaryPlan
 from rollout.core.signals_compiled import JudgeKind, Signal
-from rollout.core.state import Promoting, State, Watching
+from rollout.core.state import Promoting, Retiring, State, Watching
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ def find(scene: Scene, state: State, planned_hours: float) -> tuple[State, Findi
     pods = None
     if scene.view is not None:
         pods = guards.watch(state.guards, scene.cohorts, execution.target.container, scene.now)
-    rolling = isinstance(state.step, Promoting | Watching)
+    rolling = isinstance(state.step, Promoting | Watching | Retiring)
     warm_up = execution.plan.spec.warm_up if isinstance(execution.plan, CanaryPlan) else timedelta()
     looking = scene.gap == scene.elapsed
     setting = Setting(execution.id, planned_hours, rolling=rolling, warm_up=warm_up, looking=looking)

@@ -14,7 +14,7 @@ from rollout.core.evidence_state import SignalState, Verdict
 from rollout.core.signals import Alarm, Alarms, Answer, Counts, NoData, PodCount, PodKey, Question, Reading, Unreachable, Window
 from rollout.core.signals_compiled import Signal
 from tests.core.builders import canary_plan
-from tests.core.scenes import NOW, M, parts, view
+from tests.core.scenes import NOW, H, M, parts, view
 
 SETTING = Setting("r", 24.0)
 COHORTS = parts(view(1, 10))
@@ -203,3 +203,13 @@ def test_one_new_pod_that_mostly_fails_is_not_diluted_by_those_that_do_not() -> 
     state = absorb(WARMING, [RATIO], (), [asked], shown, NOW)[0]
     assert state.verdict is Verdict.FAILING
     assert state.why.startswith(f"{bad}: 90 of 100 requests failed")
+
+
+def test_an_alarm_acts_on_a_pod_that_is_still_warming_up() -> None:
+    fires = Alarms((Alarm("HighErrorRate", NOW - M, "5 %", ("nginx-canary-0",)),))
+    warming = Setting("r", 24.0, warm_up=2 * H)
+    one = answer(ALARM, fires)
+    (state,) = absorb(warming, [ALARM], (), [one], COHORTS, one.question.window.end + M)
+    assert state.verdict is Verdict.FAILING
+    (quiet,) = absorb(warming, [ALARM], (), [answer(ALARM, Alarms(()))], COHORTS, one.question.window.end + M)
+    assert quiet.verdict is Verdict.WARMING, "and its silence earns nothing yet"

@@ -16,13 +16,14 @@ from rollout.core.history import Outcome
 from rollout.core.machine import decide
 from rollout.core.observation import Line, TaskResult
 from rollout.core.policy import Policy
-from rollout.core.signals import Answer, Gauges, PodKey, Question, Unreachable, Window
+from rollout.core.signals import Answer, Counts, Gauges, PodCount, PodKey, Question, Unreachable, Window
 from rollout.core.state import (
     Approval,
     Certifying,
     Ended,
     Hold,
     HoldKind,
+    Paused,
     Preflight,
     Promoting,
     Reason,
@@ -212,3 +213,17 @@ def test_the_signal_that_convicts_with_the_others_is_shown_as_failing_afterwards
     decision = looked(Soaking(2, NOW - H, NOW - H, confirmed=True), plan=SIGNALLED, signals=(strong,))
     assert isinstance(decision.state.step, Retreating)
     assert decision.state.signals[0].verdict is Verdict.FAILING
+
+
+def test_a_retirement_that_somebody_paused_is_judged_like_the_bake_before_it() -> None:
+    signal = SIGNALLED.signals[0]
+    new = tuple(pod(f"nginx-new-{n}", deployment="nginx", seen=container()) for n in range(10))
+    keys = tuple(PodKey("default", p.name, p.uid, p.ip) for p in new)
+    asked = Question(signal.name, signal.backend, signal.ask, (), keys, Window(NOW - 3 * M, NOW - 2 * M))
+    reading = Counts({p.name: PodCount(0.1, 60.0, ("NullPointerException",)) for p in new})
+    before = replace(_healthy(), used_until=NOW - 3 * M)
+    made = state(Retiring(SNAPSHOT, NOW - M), signals=(before,), paused=Paused("ann", "", NOW - M))
+    shown = view(0, stable_changed={**ROLLED, "min_ready_seconds": 0}, pods=new)
+    decision = decide(question(SIGNALLED), made, seen(shown, answers=(Answer(asked, reading, "q", NOW),)), (), NOW)
+    assert isinstance(decision.state.step, Retreating)
+    assert "an error that the soak never showed: NullPointerException" in decision.state.step.reason.why
