@@ -2,8 +2,10 @@
 
 Windows are disjoint, lie on the grid of their own length, and each is used once: a signal's `used_until` is the end of the
 last one used. A window is asked `delay` after its end, so that the backend has it whole. A pod belongs to a window only when it
-was ready, past its warm-up, for all of it; young baseline pods are treated alike. Counts and alarms are asked about young candidate pods
-as well: the hard guards act from the first window in which a pod was ready, the statistics leave it out (core/evidence.py).
+was ready, past its warm-up, for all of it; young baseline pods are treated alike. Counts and alarms are asked about young
+candidate pods as well: the hard guards act from the first window in which a pod was ready, the statistics leave it out
+(core/evidence.py).
+
 Where candidate and baseline are compared by counts, the half hour before the rollout is asked about the baseline alone: how its
 errors clump is then known when the candidate's first window comes, and a fault that is there from the start is found sooner.
 """

@@ -142,7 +142,7 @@ def plan(signals: tuple[str, ...], most: int, *, approval: bool) -> CanaryPlan:
         "promotion": {"pace": "2m", "progressDeadline": "50m", "watch": "60m"},
         "approvals": {"beforePromotion": approval, "within": "12h"},
         "maxBlind": "60m",
-        "startDeadline": "40m",
+        "startDeadline": "75m",
     }
     made = plan_of({"apiVersion": "rollout/v1", "kind": "Canary", "metadata": {"name": "shop"}, "spec": spec})
     assert isinstance(made, CanaryPlan)
