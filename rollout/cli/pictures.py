@@ -121,7 +121,7 @@ def history_lines(rows: Sequence[HistoryRow], *, evidence: bool) -> None:
         if event.kind == "hourly-summary" and not evidence:
             continue
         who = "" if event.actor == "rollout" else f" [{event.actor}]"
-        typer.echo(f"{event.at:%Y-%m-%d %H:%M:%S}  {event.step:<11} {event.kind:<16} {event.why}{who}")
+        typer.echo(f"{event.at:%Y-%m-%d %H:%M:%S}  {event.step:<12} {event.kind:<16} {event.why}{who}")
         if evidence:
             for item in event.evidence:
                 # Requests that nobody measured are stored as -1.

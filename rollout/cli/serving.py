@@ -79,7 +79,7 @@ def _leave_hanging_requests() -> None:
 
 def demo(
     *,
-    scenario: Annotated[str, typer.Option("--scenario", help="Only this one: good, bad, crash.")] = "",
+    scenario: Annotated[str, typer.Option("--scenario", help="Only this one: good, bad, crash, offline, offline-fails.")] = "",
     database: Annotated[str | None, typer.Option("--database", help="Default: a SQLite file in a temporary folder.")] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Lines instead of a live picture.")] = False,
 ) -> None:

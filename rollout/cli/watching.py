@@ -39,7 +39,7 @@ def _lines(parts: Parts, rollout: str) -> RolloutRow:
         for item in parts.store.history(rollout, after=after):
             after = item.id
             if item.event.kind != "hourly-summary":
-                typer.echo(f"{item.event.at:%Y-%m-%d %H:%M:%S}  {item.event.step:<11} {item.event.why}")
+                typer.echo(f"{item.event.at:%Y-%m-%d %H:%M:%S}  {item.event.step:<12} {item.event.why}")
         if row.outcome.at_rest:
             return row
         time.sleep(REFRESH_SECONDS)  # noqa: TID251 - as above
