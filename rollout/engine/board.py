@@ -7,14 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rollout.core.commands import Command
 from rollout.core.observation import TaskResult
+from rollout.core.offline_facts import DIGITS
 from rollout.core.signals import Answer
 
 MOST_ANSWERS = 500
 """Answers kept for one rollout that is not looked at: a bound on memory, far above what one look needs."""
 
+MOST_LOOKS = 60
+"""Results kept of one look that is repeated: ten minutes of a guard; nothing asks for older ones."""
+
 
 class Board:
-    """Thread-safe. Answers are taken once; results stay until their rollout is forgotten."""
+    """Thread-safe. Answers are taken once; results stay until their rollout is forgotten, of repeated looks the newest."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -37,7 +41,11 @@ class Board:
     def put_result(self, rollout: str, result: TaskResult) -> None:
         """Add what a task brought."""
         with self._lock:
-            self._results.setdefault(rollout, {})[result.key] = result
+            kept = self._results.setdefault(rollout, {})
+            kept[result.key] = result
+            looks = _looks_like(kept, result.key)
+            for old in looks[:-MOST_LOOKS] if len(looks) > 2 * MOST_LOOKS else ():
+                del kept[old]
 
     def results(self, rollout: str) -> Mapping[str, TaskResult]:
         """Read the results so far."""
@@ -65,3 +73,11 @@ class Board:
         with self._lock:
             self._answers.pop(rollout, None)
             self._results.pop(rollout, None)
+
+
+def _looks_like(kept: Iterable[str], key: str) -> list[str]:
+    """List the keys of the same repeated look, oldest first; none where the key's look is not repeated."""
+    stem, _, number = key.rpartition("-")
+    if len(number) != DIGITS:
+        return []
+    return sorted(one for one in kept if one.rpartition("-")[0] == stem)

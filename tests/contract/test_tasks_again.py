@@ -9,7 +9,7 @@ from rollout.core.decision import Execution
 from rollout.core.errors import Unavailable
 from rollout.core.observation import Task, TaskResult
 from rollout.core.state import State
-from rollout.engine.board import Board
+from rollout.engine.board import MOST_LOOKS, Board
 from rollout.engine.tasks import AGAIN, Tasks
 from rollout.engine.workers import Inline
 
@@ -84,3 +84,15 @@ def test_a_look_that_is_repeated_waits_for_the_one_before_and_other_work_does_no
     for key in ("guard-000000000001", "guard-000000000002", "proof-000000000002", "job-backup-1", "job-backup-2"):
         tasks.ask(bench.execution, None, Task(key, "any"))  # type: ignore[arg-type]  # no state is looked at here
     assert len(workers.given) == 4
+
+
+def test_of_a_look_that_is_repeated_only_the_newest_results_are_kept_and_of_other_work_every_one() -> None:
+    board = Board()
+    keys = [f"guard-{number:012d}" for number in range(1_000)] + [f"job-backup-{number}" for number in range(200)]
+    for key in keys:
+        board.put_result("orders-1", TaskResult(key, START, "done", ok=True, why="well"))
+    kept = board.results("orders-1")
+    guards = sorted(key for key in kept if key.startswith("guard"))
+    assert MOST_LOOKS <= len(guards) <= 2 * MOST_LOOKS
+    assert guards[-1] == "guard-000000000999"
+    assert sum(key.startswith("job") for key in kept) == 200
