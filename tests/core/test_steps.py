@@ -227,3 +227,13 @@ def test_a_retirement_that_somebody_paused_is_judged_like_the_bake_before_it() -
     decision = decide(question(SIGNALLED), made, seen(shown, answers=(Answer(asked, reading, "q", NOW),)), (), NOW)
     assert isinstance(decision.state.step, Retreating)
     assert "an error that the soak never showed: NullPointerException" in decision.state.step.reason.why
+
+
+def test_checks_whose_answer_died_with_a_daemon_are_asked_for_again_before_anything_is_refused() -> None:
+    made = state(Preflight(), deadline=NOW - M)
+    lost = decide(question(canary_plan(signals=[])), made, seen(view(0), tasks={}), (), NOW)
+    assert ([task.kind for task in lost.tasks], isinstance(lost.state.step, Preflight)) == (["preflight"], True)
+    away = {"preflight": TaskResult("preflight", NOW, "unavailable", ok=False, why="the API server does not answer")}
+    assert isinstance(decide(question(canary_plan(signals=[])), made, seen(view(0), tasks=away), (), NOW).state.step, Ended)
+    never = replace(made, deadline=NOW - 2 * H)
+    assert isinstance(decide(question(canary_plan(signals=[])), never, seen(view(0), tasks={}), (), NOW).state.step, Ended)

@@ -17,6 +17,7 @@ from rollout.core.windows import floor
 from rollout.core.wording import percent, plural
 
 RETRY = timedelta(seconds=15)
+ASKED_AGAIN = timedelta(hours=1)
 FRESH = timedelta(minutes=15)
 """So long the answer to the checks is believed."""
 
@@ -25,7 +26,9 @@ def decide(scene: Scene, state: State, found: Findings, waits: tuple[Wait, ...])
     """Ask for the checks; refuse with all remedies at once, or go on to the start."""
     del found
     result, task = _checks(scene)
-    late = state.deadline is not None and scene.now >= state.deadline
+    # No answer at all is one that a daemon took with it when it died: it is asked for again before anything is refused.
+    patience = ASKED_AGAIN if result is None and scene.view is not None else timedelta()
+    late = state.deadline is not None and scene.now >= state.deadline + patience
     if scene.view is None or result is None or result.state == "unavailable":
         why = _why_not_yet(scene, result)
         if late:
