@@ -209,7 +209,7 @@ def real_cluster(peer: KubernetesControlPlane) -> Iterator[TestedCluster]:
     with closing(Connection(ClusterSettings(name="admin", kubeconfig=peer.kubeconfig), SystemClock())) as admin:
         cluster = TestedCluster("kubernetes", path, admin, RealTrouble(peer, namespace), namespace)
         cluster.furnish()
-        peer.api.apply(CONFIG / "rbac.yaml", namespace=namespace)
+        peer.kubeconfig_for("rollout", "rollout", CONFIG / "rbac.yaml", into=namespace)
         yield cluster
         peer.api.delete(f"/api/v1/namespaces/{namespace}")
 

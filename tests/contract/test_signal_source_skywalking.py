@@ -50,12 +50,17 @@ def real_world(oap: OapServer) -> SignalWorld:
     world = SignalWorld(source, service, Window(start, start + MINUTE), truth, pods[3], stranger(), SystemClock())
 
     def complete() -> bool:
+        """Each of these is written at a moment of its own."""
         calls = world.read("error-traces", service=service)
+        failed = world.read("success-rate", *pods, service=service)
         lines = world.read("error-logs", service=service)
+        times = world.read("response-time", service=service)
         return (
-            isinstance(calls, Counts) and isinstance(lines, Counts) and len(lines.by_pod) == 3
-            and sum(count.requests or 0 for count in calls.by_pod.values()) == 190
-            and sum(count.events for count in calls.by_pod.values()) == 122
+            isinstance(calls, Counts) and isinstance(failed, Counts) and isinstance(lines, Counts) and isinstance(times, Gauges)
+            and len(failed.by_pod) == 4 and len(lines.by_pod) == len(times.by_pod) == 3
+            and all(sum(count.requests or 0 for count in found.by_pod.values()) == 190 for found in (calls, failed))
+            and all(sum(count.events for count in found.by_pod.values()) == 122 for found in (calls, failed))
+            and sum(count.events for count in lines.by_pod.values()) == 1
         )  # fmt: skip
 
     wait_until(complete, 60, "what was pushed to be readable")

@@ -98,7 +98,8 @@ def build_kubernetes(target: Path) -> None:
     stamp = "k8s.io/component-base/version"
     flags = f"-s -w -X {stamp}.gitVersion={version} -X {stamp}.gitMajor={major} -X {stamp}.gitMinor={minor}"
     go = _go()
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -trimpath"}
+    # GOTOOLCHAIN: Debian's Go would otherwise not fetch the newer one that go.mod asks for.
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -trimpath", "GOTOOLCHAIN": "auto"}
     for output, package in (("control-plane", "."), ("kwok", "sigs.k8s.io/kwok/cmd/kwok")):
         command = ["nice", "-n", "10", str(go), "build", "-ldflags", flags, "-o", str(target / output), package]
         subprocess.run(command, cwd=HERE / "kubernetes", env=environment, check=True)

@@ -54,7 +54,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for name in names:
             item.add_marker(pytest.mark.peer(name))
         if names:
-            item.add_marker(pytest.mark.xdist_group(names[0]))
+            item.add_marker(pytest.mark.xdist_group(_group(item, names)))
+
+
+def _group(item: pytest.Item, names: list[str]) -> str:
+    """Name the process of pytest-xdist on which a test runs: the one that has its servers.
+
+    Whole rollouts take minutes in which little is computed: they have servers of their own, so that the contract suites, which
+    want the same ones, are played beside them and not after them.
+    """
+    if item.path.parent.name == "end_to_end_real":
+        return "whole-rollouts"
+    return next((name for name in names if name != "exporter"), names[0])
 
 
 @pytest.fixture(scope="session")

@@ -204,10 +204,23 @@ class KubernetesControlPlane:
         if not self.api.exists(f"{path}/{account}"):
             body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": namespace}}
             self.api.create(path, body)
-        self.api.apply(*rules, namespace=into or namespace)
+        applied = self.api.apply(*rules, namespace=into or namespace)
+        roles = [found for found in applied if found["kind"] in {"Role", "ClusterRole"}]
+        user = f"system:serviceaccount:{namespace}:{account}"
+        wait_until(lambda: all(self._may(user, into or namespace, role) for role in roles), 60, f"the rights of {user}")
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 86400}}
         token: str = self.api.create(f"{path}/{account}/token", request)["status"]["token"]
         return self._write_kubeconfig(f"{namespace}-{account}", token, url or self.url)
+
+    def _may(self, user: str, namespace: str, role: Mapping[str, Any]) -> bool:
+        """Ask whether the API server knows by now what a role gives: it hears of roles and bindings by a watch of its own."""
+        rule = role["rules"][-1]
+        resource, _, part = rule["resources"][0].partition("/")
+        wanted = {"namespace": namespace, "group": rule["apiGroups"][0], "verb": rule["verbs"][0], "resource": resource}
+        body = {"spec": {"user": user, "resourceAttributes": {**wanted, "subresource": part}}}
+        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", **body}
+        told = self.api.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+        return bool(told["status"]["allowed"])
 
     # -- How it starts
 
