@@ -17,11 +17,12 @@ from tests.peers.kubernetes import KubernetesControlPlane
 from tests.peers.postgresql import PostgreSql
 from tests.peers.process import wait_until
 from tests.peers.prometheus import Prometheus
+from tests.peers.wire import Wire
 
 pytestmark = pytest.mark.timeout(600)  # whole rollouts, on cores that are shared
 
 MINUTE = timedelta(minutes=1)
-KINDS = ("away", "broken", "html", "hung")
+KINDS = ("proxied", "broken", "html", "hung")
 
 
 def test_the_api_server_goes_away_in_the_soak_and_in_the_promotion(stage: Stage) -> None:
@@ -75,18 +76,22 @@ def test_sources_that_are_away_hung_or_lying_hold_it_and_it_goes_on(
 ) -> None:
     with ExitStack() as stack:
         liars = {kind: stack.enter_context(Liar(prometheus_peer.url)) for kind in KINDS}
-        backends = [{**gateway(liar.url), "name": kind} for kind, liar in liars.items()]
+        wire = stack.enter_context(Wire(int(prometheus_peer.url.rpartition(":")[2])))
+        urls = {kind: liar.url for kind, liar in liars.items()} | {"away": f"http://127.0.0.1:{wire.port}"}
+        backends = [{**gateway(url), "name": kind} for kind, url in urls.items()]
         stage = stack.enter_context(Stage(kubernetes_peer, postgresql_peer, backends=backends))
         stack.enter_context(Traffic(stage.api, exporter_peer, stage.namespace))
         wait_for_samples(prometheus_peer, stage.namespace, 10)
         stage.daemon()
-        signals = [{**stage.errors_at_the_gateway, "name": kind, "backend": kind} for kind in KINDS]
+        signals = [{**stage.errors_at_the_gateway, "name": kind, "backend": kind} for kind in urls]
         rollout = stage.submit(stage.plan(signals=signals, soak="12s"))
         wait_until(lambda: credited(stage, rollout) > 0, 60, "the first credited second", every=0.2)
         lie(liars)
-        wait_until(lambda: set(blind(stage, rollout)) == set(KINDS), 60, "every source is known to be blind", every=0.2)
+        wire.refuse()
+        wait_until(lambda: set(blind(stage, rollout)) == set(urls), 60, "every source is known to be blind", every=0.2)
         check_what_is_said(stage, rollout)
         prometheus_peer.restart()
+        wire.mend()
         for liar in liars.values():
             liar.mend()
         row = stage.wait_for_end(rollout)
@@ -96,8 +101,8 @@ def test_sources_that_are_away_hung_or_lying_hold_it_and_it_goes_on(
 
 
 def lie(liars: dict[str, Liar]) -> None:
-    """Each in its own way; the one that is away answers as a proxy does whose backend is."""
-    liars["away"].lie = (502, "text/plain", b"connection refused")
+    """Each in its own way; one answers as a proxy does whose backend is away."""
+    liars["proxied"].lie = (502, "text/plain", b"connection refused")
     liars["broken"].lie = BROKEN
     liars["html"].lie = HTML
     liars["hung"].hang()
@@ -116,7 +121,8 @@ def blind(stage: Stage, rollout: str) -> dict[str, str]:
 def check_what_is_said(stage: Stage, rollout: str) -> None:
     """Held, not stepped back; nothing credited; each reason in words."""
     why = blind(stage, rollout)
-    assert "502" in why["away"]
+    assert "refused" in why["away"]
+    assert "502" in why["proxied"]
     assert "500" in why["broken"]
     assert "html" in why["html"].lower() or "JSON" in why["html"], why
     assert "answer" in why["hung"] or "time" in why["hung"], why
