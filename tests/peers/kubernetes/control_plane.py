@@ -132,8 +132,9 @@ class KubernetesControlPlane:
     def expire_watches(self) -> None:
         """Make a watch from any resource version of before answer 410:
 
-        etcd forgets, and the API server's own memory is emptied.
+        etcd forgets, and the API server's own memory is emptied. Something is written first, so that each of them is behind.
         """
+        self.api.patch("/api/v1/namespaces/default", {"metadata": {"annotations": {"rollout.test/expired": secrets.token_hex(4)}}})
         self.compact_etcd()
         self.restart_api_server()
 
