@@ -100,12 +100,17 @@ class TestedCluster:
         )
         return dict(self.admin.want(request))
 
+    def status(self, deployment: str) -> Json:
+        return dict(self.read("deployments", deployment).get("status") or {})
+
     def furnish(self) -> None:
         """The example: two Deployments, one Service; wait until the stable is rolled out."""
         self.create("namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}})
         for name, resource in (("nginx", "deployments"), ("nginx-canary", "deployments"), ("nginx-svc", "services")):
             self.create(resource, example(name))
-        until(lambda: self.read("deployments", "nginx").get("status", {}).get("availableReplicas") == 10, 60)
+        until(lambda: self.status("nginx").get("availableReplicas") == 10)
+        # Until its controller has seen it, what is written under the condition of a version may meet the controller's own write.
+        until(lambda: self.status("nginx-canary").get("observedGeneration") == 1)
 
 
 def example(name: str) -> Json:

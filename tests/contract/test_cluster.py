@@ -78,12 +78,16 @@ def begun(cluster: KubernetesCluster, place: TestedCluster, rollout: str = "r1")
     cluster.apply(start(place, canary_now(cluster, place).resource_version, rollout=rollout), timeout=SECONDS)
 
 
+def shown(view: TargetView) -> tuple[object, ...]:
+    return (view.stable, view.canary, view.pods)
+
+
 def test_memory_shows_what_the_api_shows(cluster: KubernetesCluster, place: TestedCluster) -> None:
     until(lambda: sum(p.serving for p in seen(cluster, place).pods) == 10, 60)
-    view, asked = seen(cluster, place), cluster.look(place.target, timeout=SECONDS)
+    until(lambda: shown(seen(cluster, place)) == shown(cluster.look(place.target, timeout=SECONDS)))
+    view = seen(cluster, place)
     assert view.stable is not None
     assert view.stable.rolled_out
-    assert (view.stable, view.canary, view.pods) == (asked.stable, asked.canary, asked.pods)
     assert {p.deployment for p in view.pods} == {"nginx"}
     assert all(p.ready and p.ip and p.node and p.template_hash for p in view.pods)
     assert all(p.container("nginx") for p in view.pods)
@@ -100,7 +104,7 @@ def test_going_forward_is_seen_by_the_watches_and_wakes_the_subscriber(cluster: 
     woken = threading.Event()
     cluster.subscribe(lambda _namespace, deployment: woken.set() if deployment == "nginx-canary" else None)
     begun(cluster, place)
-    assert woken.wait(10)
+    assert woken.wait(60)
     until(lambda: any(p.deployment == "nginx-canary" and p.serving for p in seen(cluster, place).pods), 60)
     canary = seen(cluster, place).canary
     assert canary is not None
