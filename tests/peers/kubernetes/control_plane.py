@@ -122,21 +122,29 @@ class KubernetesControlPlane:
 
         Continue tokens and reads of older revisions answer 410.
         """
-        # etcd 3.4's JSON gateway: keys are base64, 64-bit numbers are strings.
-        with httpx.Client(base_url=f"http://127.0.0.1:{self._etcd_port}/v3", timeout=20, trust_env=False) as etcd:
-            answer = etcd.post("/kv/range", json={"key": b64encode(b"/").decode()}).json()
-            revision = int(answer["header"]["revision"])
-            etcd.post("/kv/compaction", json={"revision": str(revision), "physical": True}).raise_for_status()
+        revision = int(self._etcd_ask("range", key=b64encode(b"/").decode())["header"]["revision"])
+        self._etcd_ask("compaction", revision=str(revision), physical=True)
         return revision
 
     def expire_watches(self) -> None:
         """Make a watch from any resource version of before answer 410:
 
-        etcd forgets, and the API server's own memory is emptied. Something is written first, so that each of them is behind.
+        etcd forgets, and the API server's own memory is emptied. Something is written while nobody can see it, or a watch that
+        has seen the very last write could go on.
         """
-        self.api.patch("/api/v1/namespaces/default", {"metadata": {"annotations": {"rollout.test/expired": secrets.token_hex(4)}}})
-        self.compact_etcd()
-        self.restart_api_server()
+        self.stop_api_server()
+        try:
+            self._etcd_ask("put", key=b64encode(b"/rollout.test/expired").decode(), value=b64encode(b"yes").decode())
+            self.compact_etcd()
+        finally:
+            self.start_api_server()
+
+    def _etcd_ask(self, what: str, **body: Any) -> dict[str, Any]:  # noqa: ANN401 -- JSON
+        """Ask etcd 3.4's JSON gateway: keys are base64, 64-bit numbers are strings."""
+        url = f"http://127.0.0.1:{self._etcd_port}/v3/kv/{what}"
+        answer = httpx.post(url, json=body, timeout=20, trust_env=False).raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found
 
     def stop_kubelets(self) -> None:
         """Stop KWOK: pods stay as they are, nodes are marked NotReady after their grace period."""
