@@ -17,6 +17,7 @@ from rollout.core.errors import Rejected, Unavailable
 from rollout.ports_offline import JobPhase, JobSeen
 from rollout.sandbox.faults import Failing, Fault
 from tests.contract.clusters import PLACES, Sandboxed, TestedCluster, furnished, sandbox_cluster
+from tests.peers.process import wait_until
 
 
 def manifest(name: str, namespace: str, image: str = "busybox:1") -> dict[str, Any]:
@@ -38,6 +39,7 @@ def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestedCl
 @pytest.fixture
 def jobs(cluster: TestedCluster) -> Iterator[KubernetesJobs]:
     found = KubernetesJobs(ClusterSettings(name="test", kubeconfig=cluster.kubeconfig), SystemClock())
+    wait_until(lambda: not found.may_create(cluster.namespace), 30, "the API server knows of the role that was just granted")
     yield found
     found.close()
 

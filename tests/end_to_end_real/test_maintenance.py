@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
+from rollout.core.commands import Verb
 from rollout.core.history import Outcome
 from tests.end_to_end_real.maintenance import ARTIFACT, Maintenance
 from tests.end_to_end_real.stage import NEW, OLD
@@ -61,3 +64,27 @@ def test_a_critical_test_that_fails_leads_back_to_the_old_version_and_its_databa
     order = [event.kind for event in shop.stage.history(rollout)]
     back = ["stepping-back", "back-halt", "back-restore", "back-start", "gate-opened", "failed"]
     assert [kind for kind in order if kind in back] == back
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [({"image": "backup:1-no-pull"}, "ImagePull"), ({"image": "backup:1", "pod": {"nodeSelector": {"disk": "none"}}}, "scheduled")],
+    ids=["no-image", "no-node"],
+)
+def test_a_job_that_cannot_start_is_told_within_a_minute(shop: Maintenance, broken: dict[str, Any], words: str) -> None:
+    rollout = shop.submit(backup=shop.job(**broken), tests=[{"name": "smoke", "job": shop.job("smoke:1")}])
+    stage = shop.stage
+
+    def told() -> list[dict[str, Any]]:
+        return [dict(n) for n in stage.parts.store.notices(rollout) if "cannot start" in str(n["why"])]
+
+    stage._wait(rollout, told, 90, "the trouble is told")
+    notice = told()[0]
+    job = next(job for job in shop.jobs() if job["metadata"]["name"].endswith("backup-1"))
+    made = datetime.fromisoformat(job["metadata"]["creationTimestamp"])
+    assert words in str(notice["why"]), notice["why"]
+    assert notice["at"] - made < timedelta(seconds=60)
+    stage.tell(rollout, Verb.ABORT)
+    row = stage.wait_for_end(rollout, 120)
+    assert row.outcome is Outcome.ABORTED, stage.story(rollout)
+    assert stage.images() == [OLD] * 3
