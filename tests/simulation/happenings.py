@@ -89,6 +89,8 @@ def _people(simulation: Simulation, happening: Happening) -> None:
 
 
 def _weather(simulation: Simulation, happening: Happening) -> None:  # noqa: C901, PLR0912 - one case for each kind of weather
+    if simulation.facts.at_rest and happening.what.endswith("away"):
+        return  # the weather has cleared for the last questions
     now = simulation.world.now
     part = happening.argument
     match happening.what:

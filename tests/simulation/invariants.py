@@ -75,6 +75,8 @@ class Facts:
     outages: Any = None
     told: Any = None
     """Returns the rows of the outbox."""
+    deaths: list[datetime] = field(default_factory=list)
+    """When a daemon died."""
     arrived: list[str] = field(default_factory=list)
     answered: Mapping[str, set[datetime]] = field(default_factory=dict)
 

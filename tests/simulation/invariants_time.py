@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from rollout.sandbox.kube_objects import Json
 from rollout.sandbox.storage import Change, ChangeType
@@ -147,12 +148,14 @@ class ADayIsCredited(Invariant):
 
 
 class NothingGoodIsStopped(Invariant):
-    """A good version with which nobody interferes goes all the way, whatever calls fail and whoever dies meanwhile."""
+    """A good version with which nobody interferes goes all the way, whatever calls fail, and if its daemons live for two hours."""
 
     def ended(self) -> None:
         story = self.facts.scenario
         if story.conduct != "healthy" or story.happenings or story.trap or story.approval:
             return
+        if any(later - earlier < timedelta(hours=2) for earlier, later in pairwise(self.facts.deaths)):
+            return  # a start has forty minutes, and each takeover takes up to half an hour
         step = self.facts.state().step
         if str(getattr(step, "outcome", "")) != "succeeded":
             self.fail(f"it ended as {getattr(step, 'outcome', 'nothing')}: {getattr(step, 'why', '')}")

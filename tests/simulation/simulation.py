@@ -311,6 +311,7 @@ class Simulation:
         self.daemons.remove(daemon)
         wait = timedelta(seconds=self.dice.random.choice((2, 30, 600, 7200)))
         self.tell(f"{daemon.name} is dead")
+        self.facts.deaths.append(self.world.now)
         self._settled_at = max(self._settled_at, self.world.now + wait + SETTLE)
         self.later(wait, "the supervisor starts another", self.start_daemon)
 

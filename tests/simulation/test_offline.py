@@ -55,6 +55,7 @@ def test_the_stories_that_show_planted_bugs_are_green_without_them(name: str) ->
     Story(STORIES[name]()).run()
 
 
+@pytest.mark.timeout(600)  # a story that does not end goes on to its last round
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_bug_turns_the_simulation_red(name: str) -> None:
     assert caught_by(name)
