@@ -42,6 +42,8 @@ def submit(connection: Connection, plan: PlanRow, rollout: RolloutRow, events: S
             t.rollout.c.outcome == Outcome.ACTIVE.value,
         )
     ).first()
+    if active is not None and not again and (active.plan_name, active.plan_hash) == (plan.name, plan.hash):
+        return Submission(rollout_row(active), created=False)  # another daemon found the same file at the same moment
     if active is not None:
         raise busy(rollout_row(active))
     connection.execute(insert_or_skip(connection, t.plan).values(plan_values(plan)))

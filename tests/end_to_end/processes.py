@@ -72,6 +72,14 @@ class Process:
     def alive(self) -> bool:
         return self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, number: int) -> None:
+        """Send a signal; do not wait for what comes of it."""
+        self._process.send_signal(number)
+
     def output(self) -> str:
         return self.log.read_text(errors="replace")
 
@@ -104,7 +112,7 @@ class Place:
         self.urls: dict[str, str] = {}
         self.environment: dict[str, str] = {}
         self._processes: list[Process] = []
-        self._port = _free_port()
+        self._port = free_port()
 
     def __enter__(self) -> Self:
         try:
@@ -229,7 +237,7 @@ def _ask(url: str, body: Mapping[str, str] | None) -> Any:  # noqa: ANN401 - JSO
     return answer.json()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with closing(socket.socket()) as listening:
         listening.bind(("127.0.0.1", 0))
         return int(listening.getsockname()[1])

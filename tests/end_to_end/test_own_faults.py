@@ -182,6 +182,28 @@ def test_a_look_that_raises_for_hours_kills_nothing() -> None:
     assert row.outcome.at_rest
 
 
+def test_an_end_that_is_seen_while_the_lease_is_uncertain_is_not_forgotten() -> None:
+    """As an heir sees it whose own lease is just being renewed: the canary is at 0 with a tombstone, so it ends at the first look."""
+    plain = Plain(1)
+    rollout = plain.submit(0)
+    plain.begin()
+    plain.run(timedelta(minutes=5))
+    plain.engine.lease.lost()
+    canary = plain.world.get("deployments", "default", "app-0-canary")
+    stopped = {"metadata": {"annotations": {"rollout/stopped": rollout}}, "spec": {"replicas": 0}}
+    plain.world.patch("deployments", "default", canary["metadata"]["name"], stopped, manager="somebody")
+    plain.world.advance_by(timedelta(minutes=1))
+    plain.run(timedelta(minutes=5))
+    row = plain.store.rollout(rollout)
+    assert row is not None
+    assert row.outcome is Outcome.ACTIVE, "nothing is written without a lease"
+    plain.engine.lease.renewed(plain.clock.monotonic())
+    plain.run(timedelta(minutes=5))
+    row = plain.store.rollout(rollout)
+    assert row is not None
+    assert row.outcome is Outcome.ABORTED
+
+
 def test_memory_and_state_stay_flat_over_a_month() -> None:
     plain = Plain(1, look_every=timedelta(minutes=10))
     rollout = plain.submit(0, soak="29d")
