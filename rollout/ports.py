@@ -273,7 +273,7 @@ class Store(Roster, Protocol):
         ...
 
     def renew(self, daemon: str, *, lease: timedelta, about: str = "") -> bool:
-        """Renew this daemon's one lease; False when it had been lost (somebody may own its rollouts now): forget them all."""
+        """Renew this daemon's one lease; False when it had been lost: `owned` says what nobody took meanwhile."""
         ...
 
     def release(self, daemon: str) -> None:

@@ -32,6 +32,9 @@ class Upkeep:
         self._reading: set[str] = set()
         self._astray = False
         """The lease had been lost, and it is not known yet what of our memory is still ours."""
+        self._doubtful = False
+        """A claim may have been written whose answer was lost."""
+        self._patient_until = float("-inf")
 
     def keep_lease(self) -> None:
         """Renew; where the lease had been lost, keep only what the database gives back to us."""
@@ -42,10 +45,12 @@ class Upkeep:
         except RolloutError as error:
             log.warning(events.LEASE_UNCERTAIN, why=str(error))
             return
-        if not kept and engine.actives():
-            log.error(events.LEASE_LOST, rollouts=len(engine.actives()))
+        if not kept:
+            if engine.actives():
+                log.error(events.LEASE_LOST, rollouts=len(engine.actives()))
             engine.lease.lost()
             self._astray = True
+            self._patient_until = asked_at + engine.setup.lease.total_seconds()
         if self._astray and not self._keep_only_ours():
             return
         self._astray = False
@@ -56,11 +61,10 @@ class Upkeep:
                 engine.wakes.wake(active.execution.id)
 
     def _keep_only_ours(self) -> bool:
-        """Take back what nobody took meanwhile, forget the rest; False where the database did not tell (still uncertain)."""
+        """Go on with what nobody took meanwhile, forget the rest; False where the database did not tell (still uncertain)."""
         engine = self._engine
         try:
-            self._claim()
-            mine = engine.store.owned(engine.setup.daemon)
+            mine = self._take_in()
         except RolloutError as error:
             log.warning(events.COMMIT_FAILED, what="claim", why=str(error))
             return False
@@ -68,14 +72,34 @@ class Upkeep:
             if active.execution.id not in mine:
                 log.warning(events.DROPPED, rollout=active.execution.id, why="the lease was lost and another daemon has it")
                 engine.forget(active.execution.id)
+            else:
+                engine.wakes.wake(active.execution.id)
         return True
 
     def claim(self) -> None:
-        """Take what nobody owns: rollouts that were just submitted, or whose daemon has died."""
+        """Take what nobody owns: rollouts that were just submitted, or whose daemon has died.
+
+        Not for one lease after ours was lost: then the database was away for everybody, and whoever stepped back meanwhile
+        knows why. It comes back to its rollouts, and history gets the reason instead of only its trace.
+        """
+        if self._engine.clock.monotonic() < self._patient_until:
+            return
         try:
+            if self._doubtful:
+                self._take_in()
+            self._doubtful = False
             self._claim()
         except RolloutError as error:
+            self._doubtful = True
             log.warning(events.COMMIT_FAILED, what="claim", why=str(error))
+
+    def _take_in(self) -> frozenset[str]:
+        """Take into memory what is ours by the database's word and was not known to be; return all that is ours."""
+        engine = self._engine
+        mine = engine.store.owned(engine.setup.daemon)
+        rows = [engine.store.rollout(rollout) for rollout in mine if engine.active(rollout) is None]
+        engine.adopt(row for row in rows if row is not None and not row.outcome.at_rest)
+        return mine
 
     def _claim(self) -> None:
         engine = self._engine

@@ -115,14 +115,12 @@ class MemoryStore:
             return free[:limit]
 
     def renew(self, daemon: str, *, lease: timedelta, about: str = "") -> bool:  # noqa: ARG002 - nobody reads it back here
-        """Renew the lease; False when it had run out or its row was gone, and the new one begins with nothing owned."""
+        """Renew the lease; False when it had run out or its row was gone: the new one begins with what nobody took meanwhile."""
         with self._open() as rows:
             now = self._clock.now()
             first = daemon not in self._daemons
             self._daemons.add(daemon)
             held = first or rows.leases.get(daemon, now) > now
-            if not held:
-                self._let_go(daemon)
             rows.leases[daemon] = now + lease
             return held
 

@@ -104,14 +104,12 @@ class SqlStore:
         return claimed
 
     def renew(self, daemon: str, *, lease: timedelta, about: str = "") -> bool:
-        """Renew the lease; False when it had run out or its row was gone, and the new one begins with nothing owned."""
+        """Renew the lease; False when it had run out or its row was gone: the new one begins with what nobody took meanwhile."""
 
         def work(connection: sa.Connection) -> bool:
             first = self._inherit(connection, daemon)
             lost = not first and not sql_lease.known(connection, daemon)
             held = sql_lease.renew(connection, daemon, self._database.now(connection), lease=lease, about=about)
-            if lost:
-                sql_lease.let_go(connection, daemon)
             return held and not lost
 
         renewed = self._database.write(work)

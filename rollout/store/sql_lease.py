@@ -66,10 +66,9 @@ def _dead_owners(connection: Connection, now: datetime) -> list[str]:
 
 
 def renew(connection: Connection, daemon: str, now: datetime, *, lease: timedelta, about: str) -> bool:
-    """Renew; a lease that had run out begins anew, with nothing owned, and the answer is False."""
+    """Renew; a lease that had run out begins anew, with what nobody took meanwhile, and the answer is False."""
     if _hold(connection, daemon, now, lease, about):
         return True
-    let_go(connection, daemon)
     _write(connection, daemon, now, lease, about)
     return False
 

@@ -216,17 +216,19 @@ def test_a_daemon_whose_lease_ran_out_can_commit_nothing_even_if_nobody_took_ove
     assert store.rollout(row.id) == row
 
 
-def test_a_lease_that_was_lost_is_told_and_begins_anew_with_nothing_owned(bench: Bench) -> None:
+def test_a_lease_that_was_lost_is_told_and_begins_anew_with_what_nobody_took(bench: Bench) -> None:
     store = bench.open()
-    (row,) = claimed(store)
+    rows = claimed(store, 2)
     assert store.renew("d1", lease=LEASE)
     bench.advance(LEASE * 2)
+    (taken,) = store.claim("d2", limit=1, lease=LEASE)
+    (left,) = (row for row in rows if row.id != taken.id)
+    assert store.commit("d1", [transition(left)]) == frozenset()
     assert not store.renew("d1", lease=LEASE)
-    assert store.owned("d1") == frozenset()
-    assert store.commit("d1", [transition(row)]) == frozenset()
-    assert store.renew("d1", lease=LEASE)
-    assert [taken.id for taken in store.claim("d1", limit=9, lease=LEASE)] == [row.id]
-    assert store.commit("d1", [transition(row)]) == {row.id}
+    assert store.owned("d1") == {left.id}
+    assert store.commit("d1", [transition(taken)]) == frozenset()
+    assert store.commit("d1", [transition(left)]) == {left.id}
+    assert store.claim("d2", limit=9, lease=LEASE) == []
 
 
 def test_renewing_keeps_a_lease_alive(bench: Bench) -> None:

@@ -25,7 +25,8 @@ class Daemon:
 
     def turn(self) -> None:
         if not self.store.renew(self.name, lease=LEASE):
-            self.memory.clear()
+            owned = [self.store.rollout(rollout) for rollout in self.store.owned(self.name)]
+            self.memory = {row.id: row for row in owned if row is not None}
         self.memory |= {row.id: row for row in self.store.claim(self.name, limit=4, lease=LEASE)}
         self.decide()
 

@@ -128,7 +128,9 @@ class Member:
 class Fleet:
     """The sandbox in this process, the database, the folder of plans; a context manager that ends every daemon."""
 
-    def __init__(self, folder: Path, database: str, targets: int, *, lease: str = "5s", timing: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, database: str, targets: int, *, lease: str = "5s", timing: dict[str, str] | None = None
+    ) -> None:
         self.folder, self.database = folder, database
         self.plans = folder / "plans"
         self.ledger = Ledger()

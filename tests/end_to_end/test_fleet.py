@@ -43,7 +43,10 @@ def check_outcomes(fleet: Fleet) -> None:
     assert len({row[0] for row in rows}) == len(fleet.names), "each plan became one rollout, though three daemons read it"
     for rollout, image, outcome, facts in rows:
         expected = "succeeded" if image == GOOD else "aborted" if "tombstone" in facts else "failed"
-        assert outcome == expected, (rollout, fleet.rows("select step, kind, why from event where rollout = %s order by id", rollout))
+        assert outcome == expected, (
+            rollout,
+            fleet.rows("select step, kind, why from event where rollout = %s order by id", rollout),
+        )
     assert all(fleet.replicas(name) == 0 for name in fleet.names)
 
 
