@@ -128,15 +128,12 @@ class Member:
 class Fleet:
     """The sandbox in this process, the database, the folder of plans; a context manager that ends every daemon."""
 
-    def __init__(
-        self, folder: Path, database: str, targets: int, *, lease: str = "5s", timing: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, folder: Path, database: str, targets: int, *, lease: str = "5s") -> None:
         self.folder, self.database = folder, database
         self.plans = folder / "plans"
         self.ledger = Ledger()
         self.names = [f"app-{number:05d}" for number in range(targets)]
-        self._timing = {"lookEvery": "2s", "longestGap": "60s", "saveEvery": "5s", "outboxEvery": "1s"} | (timing or {})
-        self._timing["lease"] = lease
+        self._timing = {"lookEvery": "2s", "longestGap": "60s", "saveEvery": "5s", "outboxEvery": "1s", "lease": lease}
         self._stack = ExitStack()
         self._members: list[Member] = []
         self.sandbox: Sandbox
@@ -220,12 +217,12 @@ class Fleet:
 
     def outcomes(self) -> Counter[str]:
         """Count how rollouts stand."""
-        return Counter({outcome: count for outcome, count in self.rows("select outcome, count(*) from rollout group by outcome")})
+        return Counter(dict(self.rows("select outcome, count(*) from rollout group by outcome")))
 
     def told_in_order(self, rollout: str) -> list[str]:
         """Say what the chat lacks of a rollout, or got out of order; the same twice in a row is what a death may leave in doubt."""
         owed = [title for (title,) in self.rows("select title from notice where rollout = %s order by id", rollout)]
-        mine = [m.text.splitlines()[0] for m in self.sandbox.webhooks.accepted if f"{rollout}" in json.dumps(m.payload)]
+        mine = [m.text.splitlines()[0] for m in self.sandbox.webhooks.accepted if rollout in json.dumps(m.payload)]
         got = [title for title, _ in groupby(mine)]
         return [] if got == owed else [f"{rollout}: owed {owed}, got {got}"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.arena import CLOCK, CRASHES, until
-from tests.end_to_end.fleet import BAD, GOOD, Fleet, Member, freeze
+from tests.end_to_end.arena import CLOCK, CRASHES, GOOD, until
+from tests.end_to_end.fleet import BAD, Fleet, Member, freeze
 from tests.peers.postgresql import PostgreSql
 
 pytestmark = pytest.mark.timeout(400)  # whole rollouts of several processes, on cores that are shared
@@ -43,9 +43,10 @@ def check_outcomes(fleet: Fleet) -> None:
     assert len({row[0] for row in rows}) == len(fleet.names), "each plan became one rollout, though three daemons read it"
     for rollout, image, outcome, facts in rows:
         expected = "succeeded" if image == GOOD else "aborted" if "tombstone" in facts else "failed"
+        story = "select step, kind, why from event where rollout = %s order by id"
         assert outcome == expected, (
             rollout,
-            fleet.rows("select step, kind, why from event where rollout = %s order by id", rollout),
+            fleet.rows(story, rollout),
         )
     assert all(fleet.replicas(name) == 0 for name in fleet.names)
 

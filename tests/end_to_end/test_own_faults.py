@@ -183,7 +183,7 @@ def test_a_look_that_raises_for_hours_kills_nothing() -> None:
 
 
 def test_an_end_that_is_seen_while_the_lease_is_uncertain_is_not_forgotten() -> None:
-    """As an heir sees it whose own lease is just being renewed: the canary is at 0 with a tombstone, so it ends at the first look."""
+    """As an heir sees it that renews its lease just now: the canary is at 0 with a tombstone, so it ends at the first look."""
     plain = Plain(1)
     rollout = plain.submit(0)
     plain.begin()
