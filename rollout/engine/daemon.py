@@ -70,9 +70,11 @@ class Daemon:
         self._news = threading.Event()
 
     def start(self) -> None:
-        """Take the lease, claim, and begin; returns at once."""
+        """Take the lease, begin, and claim: with thousands of rollouts, what is claimed first is looked at while the rest comes.
+
+        The lease is renewed meanwhile: taking all of them into memory may last longer than it.
+        """
         self.upkeep.keep_lease()
-        self.upkeep.claim()
         periods = self._periods
         self._every("lease", self.upkeep.keep_lease, periods.lease, executor="lease")
         self._every("claim", self.upkeep.claim, periods.claim)
@@ -86,6 +88,7 @@ class Daemon:
         self._round_at = self.engine.clock.monotonic()
         self._thread.start()
         self.looking = True
+        self.upkeep.claim()
         log.info(events.STARTED, daemon=self.engine.setup.daemon, rollouts=len(self.engine.actives()))
 
     def _every(self, name: str, work: Callable[[], object], period: timedelta, executor: str = "default") -> None:

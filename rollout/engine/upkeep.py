@@ -20,6 +20,8 @@ from rollout.ports import RolloutError, SignalSource
 log = structlog.get_logger()
 
 CLAIM_AT_ONCE = 500
+COME_BACK = 10.0
+"""Seconds beyond a lease that other daemons get after an outage: a call that hung until then must end, and be made again."""
 
 
 class Upkeep:
@@ -34,6 +36,8 @@ class Upkeep:
         """The lease had been lost, and it is not known yet what of our memory is still ours."""
         self._doubtful = False
         """A claim may have been written whose answer was lost."""
+        self._away_since: float | None = None
+        """When the database first failed to renew the lease, None while it does."""
         self._patient_until = float("-inf")
 
     def keep_lease(self) -> None:
@@ -44,13 +48,17 @@ class Upkeep:
             kept = engine.store.renew(engine.setup.daemon, lease=engine.setup.lease, about=engine.setup.daemon)
         except RolloutError as error:
             log.warning(events.LEASE_UNCERTAIN, why=str(error))
+            self._away_since = asked_at if self._away_since is None else self._away_since
             return
+        away, self._away_since = asked_at - (self._away_since or asked_at), None
         if not kept:
             if engine.actives():
                 log.error(events.LEASE_LOST, rollouts=len(engine.actives()))
             engine.lease.lost()
             self._astray = True
-            self._patient_until = asked_at + engine.setup.lease.total_seconds()
+            length = engine.setup.lease.total_seconds()
+            if away >= length / 2:
+                self._patient_until = engine.clock.monotonic() + length + COME_BACK
         if self._astray and not self._keep_only_ours():
             return
         self._astray = False
@@ -72,18 +80,16 @@ class Upkeep:
             if active.execution.id not in mine:
                 log.warning(events.DROPPED, rollout=active.execution.id, why="the lease was lost and another daemon has it")
                 engine.forget(active.execution.id)
-            else:
-                engine.wakes.wake(active.execution.id)
         return True
 
     def claim(self) -> None:
         """Take what nobody owns: rollouts that were just submitted, or whose daemon has died.
 
-        Not for one lease after ours was lost: then the database was away for everybody, and whoever stepped back meanwhile
-        knows why. It comes back to its rollouts, and history gets the reason instead of only its trace.
+        Not for a while after an outage that cost us the lease: then the database was away for everybody, and whoever stepped
+        back meanwhile knows why. It comes back to its rollouts, and history gets the reason instead of only its trace.
         """
-        if self._engine.clock.monotonic() < self._patient_until:
-            return
+        if not self._engine.lease.certain() or self._engine.clock.monotonic() < self._patient_until:
+            return  # a claim that is sent without a lease might hang until the lease is there again, and take what it should not
         try:
             if self._doubtful:
                 self._take_in()

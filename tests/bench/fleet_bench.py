@@ -145,9 +145,9 @@ class Bench:
         """Print the figures of this size."""
         began, since = CLOCK.monotonic(), str(CLOCK.now()).partition("+")[0]
         until(self.ready, "ready", 600)
-        print(f"{self.count:6d} active: ready after        {CLOCK.monotonic() - began:6.1f} s", flush=True)
+        print(f"{self.count:6d} active: ready after        {CLOCK.monotonic() - began:6.1f} s, {rss_and_cpu(daemon.pid)[1]:.1f} s of CPU", flush=True)
         until(lambda: self.looked_at(since) == self.count, "each is guarded", 1200)
-        print(f"{self.count:6d} active: each guarded after {CLOCK.monotonic() - began:6.1f} s", flush=True)
+        print(f"{self.count:6d} active: each guarded after {CLOCK.monotonic() - began:6.1f} s, {rss_and_cpu(daemon.pid)[1]:.1f} s of CPU", flush=True)
         print(f"{self.count:6d} active: idle  {self.sample(daemon)}", flush=True)
         stop = threading.Event()
         busy = threading.Thread(target=self.keep_busy, args=(stop,))
