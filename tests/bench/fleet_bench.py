@@ -145,9 +145,9 @@ class Bench:
         """Print the figures of this size."""
         began, since = CLOCK.monotonic(), str(CLOCK.now()).partition("+")[0]
         until(self.ready, "ready", 600)
-        print(f"{self.count:6d} active: ready after        {CLOCK.monotonic() - began:6.1f} s, {rss_and_cpu(daemon.pid)[1]:.1f} s of CPU", flush=True)
+        print(f"{self.count:6d} active: ready after        {self.spent(daemon, began)}", flush=True)
         until(lambda: self.looked_at(since) == self.count, "each is guarded", 1200)
-        print(f"{self.count:6d} active: each guarded after {CLOCK.monotonic() - began:6.1f} s, {rss_and_cpu(daemon.pid)[1]:.1f} s of CPU", flush=True)
+        print(f"{self.count:6d} active: each guarded after {self.spent(daemon, began)}", flush=True)
         print(f"{self.count:6d} active: idle  {self.sample(daemon)}", flush=True)
         stop = threading.Event()
         busy = threading.Thread(target=self.keep_busy, args=(stop,))
@@ -156,6 +156,10 @@ class Bench:
         stop.set()
         busy.join()
         print(f"{self.count:6d} active: {self.fail_all()}", flush=True)
+
+    def spent(self, daemon: Process, began: float) -> str:
+        """Say how long it took, and how much of a core."""
+        return f"{CLOCK.monotonic() - began:6.1f} s, {rss_and_cpu(daemon.pid)[1]:5.1f} s of CPU"
 
     def ready(self) -> bool:
         try:
