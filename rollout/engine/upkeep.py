@@ -88,8 +88,8 @@ class Upkeep:
         Not for a while after an outage that cost us the lease: then the database was away for everybody, and whoever stepped
         back meanwhile knows why. It comes back to its rollouts, and history gets the reason instead of only its trace.
         """
-        if not self._engine.lease.certain() or self._engine.clock.monotonic() < self._patient_until:
-            return  # a claim that is sent without a lease might hang until the lease is there again, and take what it should not
+        if self._away_since is not None or self._engine.clock.monotonic() < self._patient_until:
+            return  # a claim that is sent now might hang until the lease is there again, and take what it should not
         try:
             if self._doubtful:
                 self._take_in()

@@ -109,7 +109,7 @@ def bounded(parameters: dict[str, Any], patience: float) -> dict[str, Any]:
     """Add the bounds to connection parameters; what the URL says itself goes first."""
     milliseconds = int(patience * 1000)
     options = (f"-c statement_timeout={int(milliseconds * 0.8)} -c lock_timeout={int(milliseconds * 0.6)} "
-               "-c idle_in_transaction_session_timeout=10000 -c timezone=UTC")  # fmt: skip
+               "-c idle_in_transaction_session_timeout=5000 -c timezone=UTC")  # fmt: skip
     defaults = {
         "connect_timeout": max(2, int(min(patience, LONGEST) / 2)),
         "tcp_user_timeout": int(min(patience, LONGEST) * 1000),

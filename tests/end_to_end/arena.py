@@ -27,6 +27,7 @@ from rollout.core.target import Target
 from rollout.engine.daemon import Daemon, Periods
 from rollout.engine.engine import Engine, Setup
 from rollout.engine.outbox import Outbox
+from rollout.engine.tasks import Performer
 from rollout.engine.upkeep import Upkeep
 from rollout.engine.usecases import Desk
 from rollout.engine.workers import Threads
@@ -267,7 +268,7 @@ def preflight(execution: Execution, state: State, task: Task) -> TaskResult:
 
 
 class Node:
-    """One daemon. `sources` are backends by name; `work` are more performers."""
+    """One daemon. `sources` are backends by name; `performer` does the preflight."""
 
     def __init__(
         self,
@@ -279,6 +280,7 @@ class Node:
         lease: float = 3.0,
         sources: Mapping[str, SignalSource] | None = None,
         periods: Periods | None = None,
+        performer: Performer = preflight,
     ) -> None:
         self.name, self.gate, self.workers = name, Gate(), Threads()
         self.store = store
@@ -286,7 +288,7 @@ class Node:
         timing = Timing(timedelta(seconds=2), timedelta(seconds=60), timedelta(seconds=5))
         setup = Setup(name, LAX, timing, ("ops",), timedelta(seconds=lease))
         cluster = ArenaCluster(arena, name, self.gate)
-        self.engine = Engine(setup, gated, {"default": cluster}, {"preflight": preflight}, StoredCodec(gated), CLOCK, self.workers)
+        self.engine = Engine(setup, gated, {"default": cluster}, {"preflight": performer}, StoredCodec(gated), CLOCK, self.workers)
         self.upkeep = Upkeep(self.engine, sources or {})
         outbox = Outbox(gated, {"ops": cast("Notifier", Gated(chat, self.gate))}, CLOCK, self.workers)
         periods = periods or Periods(*(timedelta(seconds=span) for span in (lease / 4, 0.4, 0.4, 0.5, 0.3)))

@@ -14,17 +14,18 @@ from typing import Any, cast
 import pytest
 
 from rollout.core.cohorts import TargetView
-from rollout.core.decision import Timing
+from rollout.core.decision import Execution, Timing
 from rollout.core.history import Outcome
+from rollout.core.observation import Task, TaskResult
 from rollout.core.plan import plan_of
 from rollout.core.signals import Answer, NoData, Question, Unreachable
-from rollout.core.state import Retreating
+from rollout.core.state import Retreating, State
 from rollout.core.target import Target
 from rollout.engine.engine import Engine, Setup
 from rollout.engine.upkeep import Upkeep
 from rollout.engine.usecases import Desk
-from rollout.engine.workers import Inline
-from rollout.ports import Check, Clock, PlanRow, SignalSource, Unavailable
+from rollout.engine.workers import SIZES, Inline, Pool
+from rollout.ports import Check, Clock, Message, PlanRow, SignalSource, Unavailable
 from rollout.sandbox.world import World
 from rollout.store.memory import MemoryStore
 from rollout.store.reading import StoredCodec
@@ -245,6 +246,49 @@ def _asking(arena: Arena, number: int) -> Any:  # noqa: ANN401 - a plan
         },
     }
     return plan_of(document)
+
+
+class Hung:
+    """Everything that can be waited for outside of the cluster, and never answers: preflights, the chat."""
+
+    name = "ops"
+
+    def __init__(self) -> None:
+        self.going = threading.Event()
+        self.waiting: set[str] = set()
+
+    def preflight(self, execution: Execution, state: State, task: Task) -> TaskResult:
+        if execution.target.stable >= "app-0004":
+            self.waiting.add(execution.id)
+            self.going.wait()
+        return preflight(execution, state, task)
+
+    def send(self, message: Message) -> None:
+        self.waiting.add("chat")
+        self.going.wait()
+
+    def close(self) -> None:
+        return
+
+
+def test_pools_that_are_full_of_work_that_hangs_delay_no_step_back() -> None:
+    hung, backend = Hung(), Backend(CLOCK)
+    with ExitStack() as stack:
+        arena = stack.enter_context(Arena(40))
+        sources = {"prometheus": cast("SignalSource", backend)}
+        node = Node(arena, "d1", MemoryStore(CLOCK), cast("Chat", hung), sources=sources, performer=hung.preflight)
+        stack.enter_context(node)
+        stack.callback(backend.going.set)
+        stack.callback(hung.going.set)
+        for number in range(4):
+            node.desk.submit(_asking(arena, number), "", "ada")
+        until(lambda: all(arena.replicas(number) for number in range(4)), "four have begun")
+        for number in range(4, 40):
+            node.desk.submit(_asking(arena, number), "", "ada")
+        until(lambda: len(hung.waiting) >= SIZES[Pool.TASKS] + 1, "every thread for tasks hangs, and the chat")
+        until(backend.hanging.is_set, "the backend hangs")
+        arena.behave(GOOD, CRASHES)
+        until(lambda: not any(arena.replicas(number) for number in range(4)), "all are at 0", 10)
 
 
 @pytest.mark.parametrize("fault", ["hangs", "raises"])

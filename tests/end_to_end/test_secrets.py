@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
+import pytest
 import yaml
 
 from tests.end_to_end.processes import Place, until
+
+pytestmark = pytest.mark.timeout(300)  # a dozen commands, each a process, on cores that are shared
 
 TOKEN = "hunter2-operator-token-0123456789"  # noqa: S105 - planted
 MARKERS = {
@@ -15,6 +18,10 @@ MARKERS = {
     "prometheus": "hunter2-prometheus-password",
     "elasticsearch": "hunter2-elasticsearch-password",
     "apisix": "hunter2-apisix-key",
+    "alertmanager": "hunter2-alertmanager-bearer",
+    "skywalking": "hunter2-skywalking-header",
+    "chatbot": "hunter2-signing-secret",
+    "cluster": "hunter2-service-account",
     "operator": TOKEN,
 }
 MARK = "hunter2"
@@ -27,13 +34,43 @@ def plant(place: Place) -> None:
         if backend["type"] in {"prometheus", "elasticsearch"}:
             backend["username"] = "rollout"
             backend["password"] = MARKERS[backend["type"]]
+        if backend["type"] == "alertmanager":
+            backend["bearerToken"] = MARKERS["alertmanager"]
+        if backend["type"] == "skywalking":
+            backend["headers"] = {"X-Token": MARKERS["skywalking"]}
     document["channels"].append({"name": "nowhere", "type": "slack", "url": f"http://127.0.0.1:9/hooks/{MARKERS['webhook']}"})
     hooks = place.urls["webhooks"]
     document["channels"].append({"name": "refused", "type": "slack", "url": f"{hooks}/nothing-here/{MARKERS['webhook']}"})
+    robot = f"http://127.0.0.1:9/robot/send?access_token={MARKERS['webhook']}"
+    document["channels"].append({"name": "robot", "type": "dingtalk", "url": robot, "secret": MARKERS["chatbot"]})
+    document["clusters"].append(far_cluster(place))
+    document["backends"].append({"name": "away", "type": "prometheus", "url": "http://127.0.0.1:9", "bearerToken": f"{MARK}-away"})
     document["gateways"] = [{"name": "edge", "type": "apisix", "adminUrl": "http://127.0.0.1:9", "apiKey": MARKERS["apisix"]}]
     document["http"]["tokens"] = [{"name": "ada", "role": "operator", "token": TOKEN}]
     document["log"] = {"level": "debug", "format": "json"}
     place.config.write_text(yaml.safe_dump(document))
+
+
+def far_cluster(place: Place) -> dict[str, str]:
+    """Describe a cluster where nobody listens, with a token in its kubeconfig."""
+    document = yaml.safe_load((place.folder / "kubeconfig").read_text())
+    document["clusters"][0]["cluster"]["server"] = "http://127.0.0.1:9"
+    document["users"][0]["user"]["token"] = MARKERS["cluster"]
+    (place.folder / "far").write_text(yaml.safe_dump(document))
+    return {"name": "far", "kubeconfig": str(place.folder / "far")}
+
+
+FAR_PLAN = """\
+apiVersion: rollout/v1
+kind: Canary
+metadata: {name: far}
+spec:
+  target: {cluster: far, namespace: default, stable: web, service: web, container: app}
+  image: web:2
+  soak: 1s
+  replicas: {every: 1s}
+  signals: [{preset: apisix-5xx, backend: away}]
+"""
 
 
 def command_lines() -> str:
@@ -63,10 +100,16 @@ def test_planted_secrets_are_found_nowhere(tmp_path: Path) -> None:
         shown = [httpx.get(f"{url}{path}", headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=10).text
                  for path in ("/metrics", "/readyz", "/healthz", "/", "/api/v1/rollouts", f"/api/v1/rollouts/{rollout}")
                  for token in (TOKEN, "wrong")]  # fmt: skip
-        doctor = place.run("doctor")
+        far = tmp_path / "far.yaml"
+        far.write_text(FAR_PLAN)
+        ran = [place.run(*words) for words in (("doctor",), ("doctor", str(far)), ("submit", str(far)))]
+        assert "far" in ran[-1].stdout, ran[-1].stderr
+        until(lambda: bool(place.rows("select 1 from rollout where plan_name = 'far'")), "a rollout where nobody listens")
+        until(lambda: "far" in daemon.output() and "127.0.0.1" in daemon.output(), "its failures were met")
+        ran += [place.run("notify", "test"), place.run("history", rollout)]
         words = {
             "command lines": command_lines(),
-            "doctor": doctor.stdout + doctor.stderr,
+            "commands": "".join(done.stdout + done.stderr for done in ran),
             "http": "\n".join(shown),
             "notices": str([message["payload"] for message in place.get("webhooks", "/received")]),
         }
