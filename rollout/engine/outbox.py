@@ -17,6 +17,9 @@ log = structlog.get_logger()
 AT_ONCE = 100
 FIRST_WAIT = timedelta(seconds=5)
 LONGEST_WAIT = timedelta(minutes=15)
+OURS_SECONDS = 7.0
+"""So long, at least, nobody else is given what the store gave to us. A daemon that was stopped in between and woken sends nothing
+of it: somebody else has told it, and what came after it."""
 GIVE_UP_AFTER = 200
 """Attempts: with the longest wait between them, two days of a chat system that is away."""
 
@@ -31,7 +34,8 @@ class Outbox:
         self._workers = workers
         self._lock = threading.Lock()
         self._delivering = threading.Lock()
-        self._sending: set[int] = set()
+        self._sending: dict[int, float] = {}
+        """What is on its way, and when the store was last asked that gave it to us (monotonic)."""
         self.dead = 0
         """Notices that were given up: what the database had when we began, and what we gave up since."""
         self._counted = False
@@ -56,23 +60,28 @@ class Outbox:
         with self._lock:
             on_their_way = frozenset(self._sending)
         handed = 0
+        asked_at = self._clock.monotonic()
         for item in self._store.owed(self._clock.now(), limit=AT_ONCE):
+            with self._lock:
+                if item.id not in on_their_way or item.id in self._sending:
+                    self._sending[item.id] = asked_at
             if item.id in on_their_way:
                 continue
-            with self._lock:
-                self._sending.add(item.id)
             handed += 1
             self._workers.spawn(f"channel-{item.channel}", lambda item=item: self._send(item))  # type: ignore[misc]  # bound now
         return handed
 
     def _send(self, item: OwedNotice) -> None:
+        with self._lock:
+            asked_at = self._sending.get(item.id, float("-inf"))
         try:
-            self._try(item)
+            if self._clock.monotonic() - asked_at < OURS_SECONDS:
+                self._try(item)
         except RolloutError as error:
             log.warning(events.COMMIT_FAILED, what="outbox", why=str(error))
         finally:
             with self._lock:
-                self._sending.discard(item.id)
+                self._sending.pop(item.id, None)
 
     def _try(self, item: OwedNotice) -> None:
         names = {"rollout": item.rollout, "channel": item.channel, "notice": item.message.notice.key}
