@@ -43,6 +43,9 @@ class FaultsAreLeftAtOnce(Invariant):
         self.bad: dict[str, str] = {}
         self.unready: dict[str, datetime] = {}
         """By pod: since when the present guardian has seen it without its readiness."""
+        self.ready: set[str] = set()
+        self.known: set[str] = set()
+        """Pods that a guardian has seen ready: another has lost nothing that anybody knows of, and its start has a deadline."""
         self.guardian = ""
         self.exposed = timedelta()
         self.seen_at = facts.world.now
@@ -61,7 +64,8 @@ class FaultsAreLeftAtOnce(Invariant):
             self.seen_at = change.at
         if is_ready(change.new):
             self.unready.pop(uid, None)
-        elif change.old is not None and is_ready(change.old):
+            self.ready.add(uid)
+        elif change.old is not None and is_ready(change.old) and uid in self.known:
             self.unready.setdefault(uid, change.at)
 
     def passed(self, span: timedelta) -> None:
@@ -78,6 +82,8 @@ class FaultsAreLeftAtOnce(Invariant):
 
     def _begin_anew(self, now: datetime) -> None:
         guardian = self.facts.guardian
+        if guardian:
+            self.known |= self.ready
         if guardian and guardian != self.guardian:
             self.guardian = guardian
             self.unready = dict.fromkeys(self.unready, now)
