@@ -13,13 +13,25 @@ import pytest
 from rollout.adapters.clock import SystemClock
 from rollout.sandbox.serve import Sandbox, SandboxOptions
 from tests.contract.sandbox_builders import NAMESPACE, START, manifests
+from tests.peers import build
+from tests.peers.fixtures import require
 
-pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
+BUILT = build.kubernetes_folder() / "kubectl"
+"""The one of the control plane's version; where it is not built, whatever is on PATH."""
 Kubectl = Callable[..., str]
+
+
+def program() -> str | None:
+    return str(BUILT) if BUILT.exists() else shutil.which("kubectl")
+
+
+def available() -> str | None:
+    return None if program() else "kubectl is missing: run `python -m tests.peers.build kubernetes`"
 
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
+    require(available)
     with Sandbox(SystemClock(), SandboxOptions(START, speed=120.0), manifests()) as running:
         yield running
 
@@ -30,7 +42,7 @@ def kubectl(sandbox: Sandbox, tmp_path: Path) -> Kubectl:
     environment = {**os.environ, "KUBECONFIG": str(path), "HOME": str(tmp_path)}
 
     def run(*arguments: str) -> str:
-        command = ["kubectl", "-n", NAMESPACE, *arguments]
+        command = [program() or "kubectl", "-n", NAMESPACE, *arguments]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -57,7 +57,7 @@ def kubernetes_version() -> str:
 
 
 def kubernetes_folder() -> Path:
-    """Where kube-apiserver, kube-controller-manager, kube-scheduler and kwok are after the build."""
+    """Where kube-apiserver, kube-controller-manager, kube-scheduler, kwok and kubectl are after the build."""
     digest = hashlib.sha256()
     for name in ("go.mod", "go.sum", "main.go"):
         digest.update((HERE / "kubernetes" / name).read_bytes())
@@ -92,7 +92,7 @@ def _go() -> Path:
 
 
 def build_kubernetes(target: Path) -> None:
-    """Compile the control plane (about 4 min and 2.3 GB on 2 cores) and KWOK."""
+    """Compile the control plane (about 4 min and 2.3 GB on 2 cores), KWOK, and kubectl."""
     version = kubernetes_version()
     major, minor, _ = version.removeprefix("v").split(".")
     stamp = "k8s.io/component-base/version"
@@ -100,7 +100,8 @@ def build_kubernetes(target: Path) -> None:
     go = _go()
     # GOTOOLCHAIN: Debian's Go would otherwise not fetch the newer one that go.mod asks for.
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -trimpath", "GOTOOLCHAIN": "auto"}
-    for output, package in (("control-plane", "."), ("kwok", "sigs.k8s.io/kwok/cmd/kwok")):
+    packages = {"control-plane": ".", "kwok": "sigs.k8s.io/kwok/cmd/kwok", "kubectl": "k8s.io/kubernetes/cmd/kubectl"}
+    for output, package in packages.items():
         command = ["nice", "-n", "10", str(go), "build", "-ldflags", flags, "-o", str(target / output), package]
         subprocess.run(command, cwd=HERE / "kubernetes", env=environment, check=True)
     for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler"):
