@@ -97,7 +97,7 @@ BUGS = (
          Replaced(ACTIONS, "(ANNOTATION_STOPPED_WHY, None)),\n        if_version=canary.resource_version,",
                   "(ANNOTATION_STOPPED_WHY, None)),\n        if_version=None,")),
     _bug("the certificate is not asked for", f"{STEPS}/certify.py",
-         "if missing and (state.approval is None", "if missing and not scene.execution.signals and (state.approval is None", like="few errors"),
+         "if missing and (state.approval is None", "if missing and not scene.execution.signals and (state.approval is None", like="little traffic"),
     _bug("nobody's approval is awaited", f"{STEPS}/certify.py",
          "if plan.spec.approvals.before_promotion and state.approval is None:", "if plan.spec.approvals.before_promotion and False:", like="approve"),
     _bug("a kill for memory is no reason to step back", GUARDS,

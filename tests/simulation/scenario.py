@@ -22,6 +22,8 @@ TRAPPED = 0.1
 TRAPS = ("stopped unseen", "shrinks while growing", "dies stepping back")
 """Coincidences that dice would need a million seeds for (traps.py)."""
 GOOD = frozenset({"healthy", "evicted"})
+LITTLE = 0.04
+"""How many stories have so little traffic that a day brings no certificate."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Scenario:
     trouble: float = 0.0
     sqlite: bool = False
     trap: str = ""
+    little_traffic: bool = False
     old: Behaviour = field(default_factory=lambda: Behaviour(error_rate=0.0005))
 
     @property
@@ -59,8 +62,9 @@ class Scenario:
         asked = "; a person must approve" if self.approval else ""
         frozen = "; frozen at night" if self.freeze else ""
         store = "; kept in SQLite" if self.sqlite else ""
+        traffic = "; little traffic" if self.little_traffic else ""
         meanwhile = ", ".join([*(h.what for h in self.happenings), *([self.trap] if self.trap else [])])
-        return f"{told}{asked}{frozen}{store}; meanwhile: {meanwhile or 'nothing'}; trouble {self.trouble:.1%} a call"
+        return f"{told}{asked}{frozen}{store}{traffic}; meanwhile: {meanwhile or 'nothing'}; trouble {self.trouble:.1%} a call"
 
 
 CONDUCTS = (
@@ -105,6 +109,7 @@ def scenario(seed: int) -> Scenario:
     hidden = Random(f"traps of {seed}")
     if hidden.random() < TRAPPED:
         made.trap = hidden.choice(TRAPS)
+    made.little_traffic = bool(made.signals) and Random(f"traffic of {seed}").random() < LITTLE
     return made
 
 

@@ -121,7 +121,7 @@ class Simulation:
         self.stage = Stage(self.world, self.dice, self.outages, self.later, self.tell)
         self.stage.trap = Trap(self, story.trap)
         self.channel = Channel(self.stage)
-        self.sources = {name: TrafficSource(self.stage, name) for name in BACKENDS.values()}
+        self.sources = {name: TrafficSource(self.stage, name, least=story.little_traffic) for name in BACKENDS.values()}
         self.agenda: list[tuple[datetime, int, str, Callable[[], object]]] = []
         self.daemons: list[Daemon] = []
         self.story: list[str] = []
