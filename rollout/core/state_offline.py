@@ -175,7 +175,10 @@ class BackStage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RollingBack:
-    """The way back behind the closed gate. `stuck`: what a person must put right first; empty while it goes on."""
+    """The way back behind the closed gate. `stuck`: what a person must put right first; empty while it goes on.
+
+    `running`: name and attempt of Jobs that ran when it began; they are at rest before the database is restored.
+    """
 
     since: datetime
     why: str
@@ -187,6 +190,7 @@ class RollingBack:
     index: int = 0
     course: int = 1
     stuck: str = ""
+    running: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,10 @@ from rollout.core.job_template import ROLLOUT_ID, Artifact, artifact_in, rendere
 from rollout.core.junit import cases_in
 from rollout.core.observation import Line, Task, TaskResult
 from rollout.core.offline_facts import memory_of, plan_in
+from rollout.core.plan_offline import OfflineSpec
 from rollout.core.plan_work import HttpRequest, Job, Work
 from rollout.core.state import State
+from rollout.core.steps.offline_jobs import work_job
 from rollout.core.wording import listed, span
 from rollout.ports import Clock
 from rollout.ports_offline import Commands, JobPhase, Jobs, JobSeen, Requests
@@ -135,7 +137,7 @@ class WorkTasks:
         works: tuple[Work, ...] = spec.tests if task.argument("list") == "tests" else spec.quiesce.hooks
         work = works[int(task.argument("index"))]
         if work.job is not None:
-            name = f"{'test' if task.argument('list') == 'tests' else 'hook'}-{task.argument('mark')}-{task.argument('index')}"
+            name = work_job(task.argument("list"), task.argument("mark"), int(task.argument("index")))
             manifest = self.manifest(execution, state, work.job, name, task.argument("attempt"))
             return self._run(execution, task, manifest, name)
         try:
@@ -176,10 +178,14 @@ def job_name(rollout: str, name: str, attempt: str) -> str:
 
 def _job_of(execution: Execution, name: str) -> Job:
     spec = plan_in(execution).spec
-    found = {"backup": spec.backup, "migrate": spec.migrate, "restore": spec.restore, "sessions": spec.quiesce.sessions}[name]
+    found = spec.tests[int(name.rpartition("-")[2])].job if name.startswith("test-") else _named(spec, name)
     if found is None:
         raise Refused(f"the plan has no {name} Job")
     return found
+
+
+def _named(spec: OfflineSpec, name: str) -> Job | None:
+    return {"backup": spec.backup, "migrate": spec.migrate, "restore": spec.restore, "sessions": spec.quiesce.sessions}[name]
 
 
 def _last_number(log: str) -> str | None:

@@ -18,6 +18,7 @@ from rollout.core.machine import begin
 from rollout.core.observation import Task, TaskResult
 from rollout.core.state import State
 from rollout.core.state_offline import Backup, OfflineMemory
+from rollout.core.steps.offline_jobs import halt_task, work_job
 from rollout.engine.offline_work import TAIL, WorkTasks, job_name
 from rollout.ports_offline import JobPhase, JobSeen
 from tests.adapters.stub import Say, closed_port, stub
@@ -262,3 +263,15 @@ def test_the_cluster_ends_a_job_at_its_deadline_and_never_runs_it_twice() -> Non
     spec = desk.jobs.made[0]["spec"]
     assert (spec["backoffLimit"], spec["activeDeadlineSeconds"]) == (0, 600)
     assert "ttlSecondsAfterFinished" not in spec, "cleared away, it would be made and run again by a daemon that starts then"
+
+
+def test_the_job_of_a_test_is_halted_under_the_name_that_it_ran_under() -> None:
+    desk = Desk(tests=[{"name": "smoke", "job": {"manifest": JOB, "deadline": "10m"}}])
+    desk.jobs.shows = [JobSeen(JobPhase.RUNNING, "", NOW), JobSeen(JobPhase.HALTED, "suspended", NOW)]
+    desk.test()
+    key = halt_task(work_job("tests", "new1", 0), 1)
+    result = desk.work.halt(desk.execution, desk.state, key)
+    assert (result.state, result.ok) == ("done", True)
+    names = [made["metadata"]["name"] for made in desk.jobs.made]
+    assert len(names) == 2
+    assert len(set(names)) == 1

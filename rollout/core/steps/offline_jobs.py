@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -29,6 +30,15 @@ def job_task(name: str, attempt: int) -> Task:
     return Task(f"job-{name}-{attempt}", "job", (("attempt", str(attempt)), ("job", name)))
 
 
+def work_job(works: str, mark: str, index: int) -> str:
+    """Name the Job of a hook (`works` is `hooks`) or of a test (`tests`); the mark keeps one run's Jobs from another's.
+
+    >>> work_job("tests", "new1", 0)
+    'test-new1-0'
+    """
+    return f"{'test' if works == 'tests' else 'hook'}-{mark}-{index}"
+
+
 def halt_task(name: str, attempt: int) -> Task:
     """Word the end of one attempt: the Job is suspended, or made suspended, so that it can no longer begin either."""
     return Task(f"halt-{name}-{attempt}", "job-halt", (("attempt", str(attempt)), ("job", name)))
@@ -54,11 +64,16 @@ def troubled(found: TaskResult | None, what: str) -> tuple[Wait, ...]:
     return (Wait(HoldKind.WORK, words, "It is waited for until its deadline; mend it, or go back."),)
 
 
-def halted(scene: Scene, name: str, attempts: int) -> tuple[bool, tuple[Task, ...], str]:
-    """Say whether every attempt up to this one is at rest for good, with what is still to be asked."""
+def attempts(name: str, number: int) -> tuple[tuple[str, int], ...]:
+    """Name the first `number` attempts of one of the plan's Jobs."""
+    return tuple((name, attempt) for attempt in range(1, number + 1))
+
+
+def halted(scene: Scene, jobs: Iterable[tuple[str, int]]) -> tuple[bool, tuple[Task, ...], str]:
+    """Say whether these Jobs (name and attempt) are at rest for good, with what is still to be asked."""
     left: list[Task] = []
     why = ""
-    for attempt in range(1, attempts + 1):
+    for name, attempt in jobs:
         task = halt_task(name, attempt)
         found = scene.seen.tasks.get(task.key)
         if found is None or found.state != "done" or not found.ok:

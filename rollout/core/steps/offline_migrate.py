@@ -10,7 +10,7 @@ from rollout.core.offline_facts import POLL, memory_of, plan_in, remember, views
 from rollout.core.state import State
 from rollout.core.state_offline import Migrating
 from rollout.core.steps import offline_decide, offline_ways
-from rollout.core.steps.offline_jobs import halted, standing
+from rollout.core.steps.offline_jobs import attempts, halted, standing
 
 
 def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
@@ -25,7 +25,7 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
     if job.result is None:
         if job.late:
             return offline_decide.ask(scene, state, f"the migration is not done in time: {job.why}", "migrate", step.attempt)
-        quiet, halts, why = halted(scene, "migrate", step.attempt - 1)
+        quiet, halts, why = halted(scene, attempts("migrate", step.attempt - 1))
         if not quiet:
             return Move(state, why, tasks=halts, wake_in=POLL)
         asked = scene.seen.tasks.get(job.task.key) is not None

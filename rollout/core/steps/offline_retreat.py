@@ -16,9 +16,9 @@ from rollout.core.history import NoticeKind, Outcome
 from rollout.core.offline_facts import POLL, before, fenced, memory_of, plan_in, runs, stable_of, views, writers
 from rollout.core.offline_wishes_end import ended_untouched
 from rollout.core.state import Ended, HoldKind, Reason, State
-from rollout.core.state_offline import BackStage, RollingBack
+from rollout.core.state_offline import BackStage, RollingBack, Testing
 from rollout.core.steps import offline_course, offline_open, offline_ways
-from rollout.core.steps.offline_jobs import halted, standing
+from rollout.core.steps.offline_jobs import attempts, halted, standing, work_job
 from rollout.core.wording import plural, span
 
 Facts = tuple[tuple[str, str], ...]
@@ -49,8 +49,17 @@ def begin(scene: Scene, state: State, why: str, kind: str, ends_as: Outcome, act
     if not memory.before:
         move = offline_open.begin(scene, state, ends_as, why, words, actor)
         return replace(move, tells=(item, *move.tells))
-    state = enter(state, RollingBack(scene.now, why, kind, ends_as, actor), scene.now, None)
+    back = RollingBack(scene.now, why, kind, ends_as, actor, running=_running_test(scene, state))
+    state = enter(state, back, scene.now, None)
     return Move(state, item.why, tells=(item,), wake_in=timedelta())
+
+
+def _running_test(scene: Scene, state: State) -> tuple[tuple[str, int], ...]:
+    """Name the Job of the test that runs now: it must not write into a database that is being restored."""
+    step, tests = state.step, plan_in(scene.execution).spec.tests
+    if not isinstance(step, Testing) or step.index >= len(tests) or tests[step.index].job is None:
+        return ()
+    return ((work_job("tests", f"new{step.course}", step.index), step.attempt),)
 
 
 def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
@@ -116,7 +125,7 @@ def _halt(scene: Scene, state: State, step: RollingBack, seen: tuple[TargetView,
         for view in seen
         if not fenced(scene, view) or (down and stable_of(view).replicas)
     )
-    quiet, halts, why = halted(scene, "migrate", memory_of(state).migrations)
+    quiet, halts, why = halted(scene, (*step.running, *attempts("migrate", memory_of(state).migrations)))
     if patches or not quiet:
         words = patches[0].why if patches else why
         return Move(state, words, forward=patches, tasks=halts, holds=_late(scene, step, words), wake_in=POLL)
@@ -146,7 +155,7 @@ def _restore(scene: Scene, state: State, step: RollingBack, seen: tuple[TargetVi
     if left:
         patches = tuple(fence_target(scene.execution, view, down=True) for view in seen if stable_of(view).replicas)
         return Move(state, f"way back: {left}", forward=patches, holds=_late(scene, step, left), wake_in=timedelta(seconds=2))
-    quiet, halts, why = halted(scene, "restore", step.attempt - 1)
+    quiet, halts, why = halted(scene, attempts("restore", step.attempt - 1))
     if not quiet:
         return Move(state, why, tasks=halts, holds=_late(scene, step, why), wake_in=POLL)
     job = standing(scene, "restore", step.attempt, step.since, plan.spec.restore.deadline)
