@@ -37,8 +37,15 @@ def serve(
     from rollout.wiring import build_daemon, open_parts, refuse_unreadable  # noqa: PLC0415 - lazy
 
     stopping = threading.Event()
+
+    def stop(*_: object) -> None:
+        """Also while it still starts: claiming thousands of rollouts, or waiting for a database, must not keep it."""
+        if not stopping.is_set():
+            stopping.set()
+            _leave_within(LEAVE_SECONDS)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, stop)
     with failures():
         settings = settings_of(config)
         logs.configure(settings.log.level, settings.log.format)
@@ -55,7 +62,6 @@ def serve(
             try:
                 stopping.wait()
             finally:
-                _leave_within(LEAVE_SECONDS)
                 daemon.stop(STOP_SECONDS)
                 web.stop()
         _leave_hanging_requests()
