@@ -237,3 +237,15 @@ def test_checks_whose_answer_died_with_a_daemon_are_asked_for_again_before_anyth
     assert isinstance(decide(question(canary_plan(signals=[])), made, seen(view(0), tasks=away), (), NOW).state.step, Ended)
     never = replace(made, deadline=NOW - 2 * H)
     assert isinstance(decide(question(canary_plan(signals=[])), never, seen(view(0), tasks={}), (), NOW).state.step, Ended)
+
+
+def test_a_hold_of_ours_that_came_with_the_last_pod_is_taken_away_before_the_watch_begins() -> None:
+    new = tuple(pod(f"nginx-{number}", deployment="nginx", seen=container(image=NEW)) for number in range(10))
+    canaries = (pod("nginx-canary-0"), pod("nginx-canary-1"))
+    step = Promoting(2, SNAPSHOT, NOW - H, NOW - H, paused_by_us=True)
+    held = {"deadline": NOW + H, "paused": Paused("ann", "", NOW)}
+    first = looked(step, view(2, pods=(*canaries, *new), stable_changed={**ROLLED, "paused": True}), **held)
+    assert [patch.paused for patch in first.forward] == [False]
+    assert isinstance(first.state.step, Promoting)
+    then = looked(first.state, view(2, pods=(*canaries, *new), stable_changed=ROLLED))
+    assert isinstance(then.state.step, Watching)

@@ -96,6 +96,7 @@ def _weather(simulation: Simulation, happening: Happening) -> None:  # noqa: C90
     match happening.what:
         case "cluster away":
             simulation.outages.add("cluster", now, now + 90 * M * part)
+            simulation.later(90 * M * part, "the cluster is back", lambda: _list_again(simulation))
         case "store away":
             simulation.outages.add("store", now, now + 300 * M * part)
         case "source away":
@@ -123,6 +124,12 @@ def _weather(simulation: Simulation, happening: Happening) -> None:  # noqa: C90
             _fall_behind(simulation, 20 * M * part)
         case _:
             pass
+
+
+def _list_again(simulation: Simulation) -> None:
+    """The watches connect again, list, and tell what has changed meanwhile."""
+    for daemon in simulation.daemons:
+        daemon.engine.changed(NAMESPACE, STABLE)
 
 
 def _fall_behind(simulation: Simulation, span: timedelta) -> None:
