@@ -118,7 +118,7 @@ class WorkTasks:
         metadata["name"] = job_name(execution.id, name, attempt)
         metadata["namespace"] = metadata.get("namespace") or execution.target.namespace
         metadata["labels"] = {**(metadata.get("labels") or {}), "rollout/id": execution.id}
-        spec = {"backoffLimit": 0, **(manifest.get("spec") or {})}
+        spec = _once(manifest.get("spec") or {})
         spec.pop("ttlSecondsAfterFinished", None)  # its name stays taken: cleared away and asked for again, it would run again
         spec.setdefault("activeDeadlineSeconds", round(job.deadline.total_seconds()))
         return {**manifest, "metadata": metadata, "spec": spec}
@@ -174,6 +174,13 @@ def job_name(rollout: str, name: str, attempt: str) -> str:
     """
     stem, _, mark = rollout.rpartition("-")
     return f"{stem[:32].rstrip('-.')}-{mark}-{name}-{attempt}".lower().replace("_", "-").replace(".", "-")
+
+
+def _once(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Let a Job run once, whatever its manifest says: another attempt is the daemon's decision, under another name."""
+    template = dict(spec.get("template") or {})
+    template["spec"] = {**(template.get("spec") or {}), "restartPolicy": "Never"}
+    return {**spec, "backoffLimit": 0, "template": template}
 
 
 def _job_of(execution: Execution, name: str) -> Job:

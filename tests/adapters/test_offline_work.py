@@ -275,3 +275,14 @@ def test_the_job_of_a_test_is_halted_under_the_name_that_it_ran_under() -> None:
     names = [made["metadata"]["name"] for made in desk.jobs.made]
     assert len(names) == 2
     assert len(set(names)) == 1
+
+
+def test_a_job_runs_once_whatever_its_manifest_says_about_trying_again() -> None:
+    pod = {"restartPolicy": "OnFailure", "containers": [{"name": "a", "image": "b"}]}
+    again = {"apiVersion": "batch/v1", "kind": "Job", "spec": {"backoffLimit": 6, "template": {"spec": pod}}}
+    desk = Desk(migrate={"manifest": again})
+    desk.job("migrate", JobSeen(JobPhase.RUNNING, "", NOW))
+    (made,) = desk.jobs.made
+    assert made["spec"]["backoffLimit"] == 0
+    assert made["spec"]["template"]["spec"]["restartPolicy"] == "Never"
+    assert made["spec"]["template"]["spec"]["containers"][0]["image"] == "b"
