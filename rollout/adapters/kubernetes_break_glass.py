@@ -89,6 +89,8 @@ def _stop_canary(cluster: KubernetesCluster, target: Target, canary: Deployment,
             cluster.backend,
             f"{target.canary} belongs to rollout {was} now, not to {owner}; nothing was written. Abort {was} instead",
         )
+    if canary.replicas == 0 and canary.annotations.get(ANNOTATION_STOPPED) == owner:
+        return f"{target.canary}: is at 0 replicas and marked as stopped ({owner}) already"
     patch = PatchDeployment(
         target.cluster,
         target.namespace,

@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
         ("pause", "Hold the next forward step; watching and stepping back go on."),
         ("resume", "Go on after a pause."),
         ("approve", "Agree to the step that waits for a person."),
-        ("cancel", "Call an announced maintenance off, before its gate is closed."),
+        ("cancel", "Call a maintenance off; once its gate is closed, that is the way back."),
         ("acknowledge", "Take note of an impact report, where the plan requires it."),
         ("rollback", "Decide a failed maintenance: back to the old version and data."),
         ("open", "Decide a failed maintenance: open the gate as it is."),
@@ -116,6 +116,7 @@ def _break_glass(rollout: str, reason: str, actor: str, config: object, database
             typer.echo(f"done: {line}")
         for line in done.left:
             typer.echo(f"LEFT FOR YOU: {line}", err=True)
+        typer.echo("next: start `rollout serve`; it ends the rollout with this reason, then `rollout retry` starts from step 1")
         if not done.complete:
             raise typer.Exit(EXIT_FAILED)
 

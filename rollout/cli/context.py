@@ -87,11 +87,26 @@ def prepared_database(settings: Settings, database: str | None, *, upgrade: bool
     return url
 
 
+def refuse_missing(url: str) -> None:
+    """Refuse an embedded database that nobody has made yet: an empty one would say that nothing runs."""
+    from sqlalchemy.engine import make_url  # noqa: PLC0415 - lazy
+
+    from rollout.core.errors import Problem, Refused  # noqa: PLC0415 - lazy
+
+    file = make_url(url).database if url.startswith("sqlite:") else None
+    if file and file != ":memory:" and Path(file).parent.is_dir() and not Path(file).exists():
+        remedy = "name the daemon's with --database or --config (or ROLLOUT_DATABASE, ROLLOUT_CONFIG), or start `rollout serve`"
+        raise Refused(f"there is no database at {url}", (Problem("nothing was ever submitted there", remedy=remedy),))
+
+
 @contextmanager
-def opened(config: Path | None, database: str | None, *, outside: bool = False, lenient: bool = False) -> Iterator[Parts]:
+def opened(
+    config: Path | None, database: str | None, *, outside: bool = False, lenient: bool = False, create: bool = False
+) -> Iterator[Parts]:
     """Open the store (and with `outside` clusters, backends and channels) for one command; failures become exit codes.
 
-    `lenient`: what is outside and cannot be opened is no failure, but listed in `Parts.unopened`.
+    `lenient`: what is outside and cannot be opened is no failure, but listed in `Parts.unopened`. `create`: an embedded database
+    that is not there yet is made; whoever only asks or commands has named the wrong one then.
 
     Without a configuration nobody here knows which clusters, backends and channels there are: the daemon's preflight does.
     """
@@ -103,6 +118,8 @@ def opened(config: Path | None, database: str | None, *, outside: bool = False, 
     with failures():
         logs.configure("error", "console")
         settings = settings_of(config)
+        if not create:
+            refuse_missing(database or settings.database.address)
         url = prepared_database(settings, database, upgrade=True)
         with open_parts(settings, database=url, outside=outside, lenient=lenient) as parts:
             if config is None:

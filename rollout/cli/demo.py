@@ -155,9 +155,9 @@ def _goodbye(scenarios: Sequence[Scenario], verdicts: Sequence[Sequence[Finding]
     typer.echo(f"\n{seconds:.0f} seconds. What to type next:")
     if database is None:
         typer.echo("  rollout demo --database sqlite:///demo.db    keeps the rows; then:")
-    if not any(scenario.name.startswith("offline") for scenario in scenarios):
-        typer.echo("  rollout demo --scenario offline              a maintenance behind a closed gate; offline-fails: the way back")
     place = database if database is not None and "@" not in database else "sqlite:///demo.db"
     typer.echo(f"  rollout list --all --database {place}")
+    if not any(scenario.name.startswith("offline") for scenario in scenarios):
+        typer.echo("  rollout demo --scenario offline              a maintenance behind a closed gate; offline-fails: the way back")
     typer.echo("  rollout sandbox                              a pretend cluster to play with; it says how (kubectl works)")
     typer.echo("  rollout serve --config config/rollout.yaml   the daemon, against your cluster: README.md, 'Running for real'")

@@ -39,7 +39,7 @@ def doctor(
     from rollout.core.observation import Line as CheckLine  # noqa: PLC0415 - lazy
     from rollout.engine.doctoring import check_up  # noqa: PLC0415 - lazy
 
-    with opened(config, database, outside=True, lenient=True) as parts:
+    with opened(config, database, outside=True, lenient=True, create=True) as parts:
         others: dict[str, object] = {f"cluster {name}": cluster for name, cluster in parts.clusters.items()}
         others |= {f"backend {name}": source for name, source in parts.sources.items()}
         others |= {f"gateway {name}": gateway for name, gateway in parts.offline.gateways.items()}
@@ -108,7 +108,7 @@ def notify_test(
     from rollout.core.errors import RolloutError  # noqa: PLC0415 - lazy
     from rollout.engine.doctoring import test_message  # noqa: PLC0415 - lazy
 
-    with opened(config, database, outside=True) as parts:
+    with opened(config, database, outside=True, create=True) as parts:
         chosen = {name: n for name, n in parts.notifiers.items() if channel in {"", name}}
         if not chosen:
             typer.echo(f"no channel {channel!r} is configured" if channel else "no channel is configured", err=True)
@@ -144,7 +144,7 @@ def signals_test(
     from rollout.core.plan import CanaryPlan  # noqa: PLC0415 - lazy
     from rollout.engine.trying import try_signals  # noqa: PLC0415 - lazy
 
-    with opened(config, database, outside=True) as parts:
+    with opened(config, database, outside=True, create=True) as parts:
         read = load_planfile(plan).plan
         execution = Execution("signals-test", read, read.signals if isinstance(read, CanaryPlan) else ())
         cluster = parts.clusters.get(execution.target.cluster)

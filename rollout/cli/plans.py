@@ -133,7 +133,7 @@ def submit(
     from rollout.cli.standing import submitted  # noqa: PLC0415 - lazy
     from rollout.core.errors import Refused  # noqa: PLC0415 - lazy
 
-    with opened(config, database) as parts:
+    with opened(config, database, create=True) as parts:
         read = load_planfile(file)
         linked = parts.desk.find(follows).id if follows else None
         if wait:
@@ -150,9 +150,8 @@ def submit(
             for line in submitted(parts.store, row):
                 typer.echo(line)
         else:
-            typer.echo(
-                f"nothing new: this very plan is rollout {row.id} ({row.outcome.value}); `rollout retry {row.id}` starts again"
-            )
+            then = f"`rollout retry {row.id}` starts again" if row.outcome.at_rest else f"`rollout watch {row.id}` shows it"
+            typer.echo(f"nothing new: this very plan is rollout {row.id} ({row.outcome.value}); {then}")
 
 
 def _wait_for_superseded(parts: object, read: PlanFile, actor: str) -> None:

@@ -37,10 +37,11 @@ def start_share(plan: CanaryPlan, stable: Deployment) -> float | Refusal:
     if share < allowed - SLACK or (allowed > DOCUMENTED_SHARE + SLACK and share <= allowed + SLACK):
         return share
     need = math.floor(initial * (1 - DOCUMENTED_SHARE) / DOCUMENTED_SHARE) + 1
+    enough = max(math.ceil(share * 100), math.floor(DOCUMENTED_SHARE * 100) + 1)
     return Refusal(
         f"{plural(initial, 'canary replica')} beside {pods} ready of {stable.replicas} stable ones are "
         f"{initial}/{initial + pods} = {percent(share)} of the traffic, not under initialShare ({percent(allowed)})",
-        f"scale {stable.name} to {need} or more replicas, or say on purpose `initialShare: {math.ceil(share * 100)}%` in the plan",
+        f"scale {stable.name} to {need} or more replicas, or say on purpose `initialShare: {enough}%` in the plan",
     )
 
 

@@ -27,6 +27,10 @@ MUST_EXIST = frozenset({"stable", "canary", "container"})
 LOOK_TIMEOUT = timedelta(seconds=10)
 
 
+AT_REST = "canary at rest"
+"""The check that a rollout fails as soon as it has begun."""
+
+
 class Preflight:
     """Performs the task `preflight`. Also what `rollout doctor PLAN` shows."""
 
@@ -63,9 +67,11 @@ class Preflight:
         if cluster is None:
             yield _no_cluster(target)
             return
-        yield self._free(execution)
+        free, mine = self._free(execution)
+        yield free
         try:
-            yield from self._cluster_lines(execution, cluster)
+            for line in self._cluster_lines(execution, cluster):
+                yield _serves(mine) if mine and line.name == AT_REST and line.level == "refused" else line
             view = cluster.look(target, timeout=LOOK_TIMEOUT)
         except Unavailable as error:
             yield Line(f"cluster {target.cluster}", "refused", str(error), "nothing more can be checked until it answers")
@@ -74,17 +80,17 @@ class Preflight:
         yield from _pace(execution, view)
         yield from self._signals(execution, view, patient=True)
 
-    def _free(self, execution: Execution) -> Line:
-        """Say whether another rollout has the target."""
+    def _free(self, execution: Execution) -> tuple[Line, str]:
+        """Say whether another rollout has the target; with the id of the rollout where this very plan is the one that runs."""
         target = execution.target
         active = RolloutFilter(outcomes=(Outcome.ACTIVE,), target=str(target), limit=100)
         busy = [row for row in self._store.rollouts(active) if row.cluster == target.cluster]
         if not busy:
-            return Line("target", "ok", f"no other rollout is active on {target}")
+            return Line("target", "ok", f"no other rollout is active on {target}"), ""
         if busy[0].plan_hash == execution.plan.hash():
-            return Line("target", "ok", f"rollout {busy[0].id} is this very plan, {busy[0].step}")
+            return Line("target", "ok", f"rollout {busy[0].id} is this very plan, {busy[0].step}"), busy[0].id
         remedy = f"wait for it, `rollout abort {busy[0].id}`, or say `supersede: {busy[0].id}` in the plan"
-        return Line("target", "refused", f"rollout {busy[0].id} is active on {target} ({busy[0].step})", remedy)
+        return Line("target", "refused", f"rollout {busy[0].id} is active on {target} ({busy[0].step})", remedy), ""
 
     def _cluster_lines(self, execution: Execution, cluster: Cluster) -> Iterator[Line]:
         target = execution.target
@@ -200,3 +206,8 @@ def _newest(source: SignalSource, question: Question) -> Answer:
 
 def _line(check: Check) -> Line:
     return Line(check.name, check.level, check.message, check.remedy)
+
+
+def _serves(rollout: str) -> Line:
+    """Answer instead of AT_REST where the plan runs: its canary is not to be scaled away."""
+    return Line(AT_REST, "ok", f"it serves for rollout {rollout}, which is this very plan")

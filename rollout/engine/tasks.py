@@ -68,7 +68,8 @@ class Tasks:
         finally:
             with self._lock:
                 self._running.discard((execution.id, task.key))
-        log.info(events.TASK_DONE, rollout=execution.id, task=task.key, state=result.state, ok=result.ok, why=result.why)
+        write = log.debug if result.state == "unavailable" and not result.facts.get("trouble") else log.info
+        write(events.TASK_DONE, rollout=execution.id, task=task.key, state=result.state, ok=result.ok, why=result.why)
         self._board.put_result(execution.id, result)
         self._wake(execution.id)
 

@@ -83,3 +83,14 @@ def test_a_target_without_a_canary_is_refused(tmp_path: Path) -> None:
 def test_a_canary_that_cannot_be_stopped_is_an_error_and_not_a_report(tmp_path: Path, answer: Tell, error: type[Exception]) -> None:
     with pytest.raises(error):
         broken(tmp_path, lambda _: answer)
+
+
+def test_whoever_breaks_the_glass_twice_leaves_the_first_reason_where_it_stands(tmp_path: Path) -> None:
+    marks = {"rollout/id": "r1", "rollout/stopped": "r1", "rollout/stopped-why": "the first reason"}
+    stopped = kube.deployment("nginx-canary", replicas=0, annotations=marks)
+    old = kube.deployment("nginx", annotations={})
+    kube.container(old)["image"] = "nginx:1.27.3"
+    done, stub = broken(tmp_path, lambda asked: Tell(body=stopped if asked.kind == "nginx-canary" else old))
+    assert done.complete
+    assert patched(stub) == []
+    assert done.done[0] == "nginx-canary: is at 0 replicas and marked as stopped (r1) already"

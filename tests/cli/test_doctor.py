@@ -103,3 +103,21 @@ def test_a_deployment_whose_own_deadline_is_shorter_than_the_pace_is_told(usual:
     assert levels(answer)["pace"] == "WARNING"
     assert "each new pod is judged for 9 m 30 s, not for 15 m" in answer.out
     assert "raise progressDeadlineSeconds to 930 or more" in answer.out
+
+
+def test_the_canary_of_the_plan_that_runs_is_not_to_be_scaled_away(usual: Sandbox, tmp_path: Path) -> None:
+    sandboxing.write(usual, tmp_path)
+    terminal = Terminal(tmp_path)
+    plan = terminal.file("plan.yaml", PLAN.replace("SIGNALS", "apisix-5xx, error-logs"))
+    assert terminal.type("submit", plan).code == 0
+    with usual.using() as world:
+        world.scale("default", "nginx-canary", 1)
+    try:
+        answer = asked(usual, tmp_path)
+    finally:
+        with usual.using() as world:
+            world.scale("default", "nginx-canary", 0)
+
+    assert levels(answer)["canary at rest"] == "ok"
+    assert "which is this very plan" in answer.out
+    assert "--replicas=0" not in answer.out

@@ -29,6 +29,8 @@ def terminal(tmp_path: Path) -> Terminal:
     ],
 )
 def test_a_rollout_that_is_not_there_is_refused_with_the_way_to_find_it(terminal: Terminal, command: tuple[str, ...]) -> None:
+    assert terminal.type("db", "upgrade").code == 0
+
     answer = terminal.type(*command)
 
     assert answer.code == 2
@@ -55,6 +57,18 @@ def test_what_makes_no_sense_is_refused_without_a_traceback(terminal: Terminal, 
     assert answer.code == 2
     assert answer.err
     assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize("command", [("list",), ("show", "x"), ("history", "x"), ("abort", "x"), ("db", "prune")])
+def test_whoever_only_asks_makes_no_database_and_is_told_how_to_name_the_right_one(
+    terminal: Terminal, command: tuple[str, ...]
+) -> None:
+    answer = terminal.type(*command)
+
+    assert answer.code == 2
+    assert "there is no database at" in answer.err
+    assert "--config" in answer.err
+    assert list(terminal.folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("url", ["sqlite:////nowhere/at/all/rollout.db", "postgresql://rollout:hunter2@127.0.0.1:1/rollout"])

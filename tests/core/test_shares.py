@@ -51,3 +51,11 @@ def test_a_stable_that_was_scaled_down_makes_an_excess() -> None:
 def test_a_stable_whose_pods_lost_readiness_makes_no_excess() -> None:
     shown = view(3, 10, pods=(pod(), *stable_pods(10, ready=False)))
     assert excess_now(canary_plan(), shown, 3) is None
+
+
+@pytest.mark.parametrize("stable", range(1, 10))
+def test_the_share_that_the_remedy_names_is_enough(stable: int) -> None:
+    refused = start_share(canary_plan(), deployment("nginx", stable, OLD))
+    assert isinstance(refused, Refusal)
+    named = refused.remedy.partition("initialShare: ")[2].partition("`")[0]
+    assert isinstance(start_share(canary_plan(initialShare=named, maxShare="60%"), deployment("nginx", stable, OLD)), float)

@@ -133,7 +133,7 @@ def _halt(scene: Scene, state: State, step: RollingBack, seen: tuple[TargetView,
     if left:
         return Move(state, f"way back: {left}", holds=_late(scene, step, left), wake_in=timedelta(seconds=2))
     if offline_ways.must_restore(plan_in(scene.execution), state):
-        return _next(scene, state, step, BackStage.RESTORE, "everything is at 0; the database is restored")
+        return _next(scene, state, step, BackStage.RESTORE, "everything is at 0; now the database is restored")
     return _next(scene, state, step, BackStage.START, "the database was not touched; the old version is started")
 
 
