@@ -180,6 +180,9 @@ class _Handler(BaseHTTPRequestHandler):
         split = urlsplit(self.path)
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length) if length else b""
+        if len(body) < length:
+            self.close_connection = True  # the client died in the middle of its request: nobody waits for an answer
+            return
         headers = {key.lower(): value for key, value in self.headers.items()}
         query = parse_qs(split.query, keep_blank_values=True)
         request = Request(self.command, split.path, query, headers, body, str(self.client_address[0]))
