@@ -18,6 +18,7 @@ from rollout.adapters.apisix_admin import ApisixSettings
 from rollout.adapters.chatbots import ChatbotNotifier, ChatbotSettings
 from rollout.adapters.clock import SystemClock
 from rollout.adapters.elasticsearch import ElasticsearchSettings, ElasticsearchSource
+from rollout.adapters.job_templates import JobTemplates, default_folder
 from rollout.adapters.kubernetes import ClusterSettings, KubernetesCluster
 from rollout.adapters.planfile import parse_planfile
 from rollout.adapters.prometheus import PrometheusSettings, PrometheusSource
@@ -29,6 +30,7 @@ from rollout.core.history import Outcome
 from rollout.core.offline_facts import words
 from rollout.core.plan import OfflinePlan
 from rollout.core.steps.offline_assess import declared
+from rollout.engine.configured import Configured
 from rollout.engine.daemon import Daemon, Periods
 from rollout.engine.engine import Engine, Setup
 from rollout.engine.offline_impact import Impact
@@ -133,16 +135,24 @@ def open_parts(
             codec,
             clock,
             settings.policy,
-            known_clusters=frozenset(entry.name for entry in settings.clusters),
-            known_backends=frozenset(entry.name for entry in settings.backends),
-            known_channels=frozenset(entry.name for entry in settings.channels),
-            known_gateways=frozenset(entry.name for entry in settings.gateways),
+            configured_in(settings),
         )
         parts = Parts(settings, clock, store, codec, desk, unopened={} if lenient else None)
         if outside:
             _open_outside(parts, stack)
         parts._open = stack.pop_all()  # noqa: SLF001 - made here, and handed over to it
     return parts
+
+
+def configured_in(settings: Settings) -> Configured:
+    """List the names that plans may use under this configuration."""
+    return Configured(
+        clusters=frozenset(entry.name for entry in settings.clusters),
+        backends=frozenset(entry.name for entry in settings.backends),
+        channels=frozenset(entry.name for entry in settings.channels),
+        gateways=frozenset(entry.name for entry in settings.gateways),
+        template=JobTemplates(settings.plans.jobs or default_folder()),
+    )
 
 
 def _open_outside(parts: Parts, stack: ExitStack) -> None:

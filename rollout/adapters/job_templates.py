@@ -9,9 +9,11 @@ from typing import Any
 
 from rollout.adapters.yamlfile import read_bytes, read_yaml
 from rollout.core.errors import Problem, Refused
+from rollout.core.plan_errors import nearest
 
 SHIPPED = Path(__file__).resolve().parents[1] / "_config" / "kubernetes"
 """Where an installed rollout has its templates; a checkout has them in config/kubernetes."""
+_JOB = re.compile(rb"^kind:\s*Job\s*$", re.MULTILINE)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -31,8 +33,7 @@ class JobTemplates:
         """Read one. Raises Refused that names those that there are."""
         path = self._folder / f"{name}.yaml"
         if not _NAME.fullmatch(name) or not path.is_file():
-            there = ", ".join(sorted(p.stem for p in self._folder.glob("*.yaml"))) or "none"
-            problem = Problem(f"no such file in {self._folder}", key="template", remedy=f"there are: {there}")
+            problem = Problem(f"no such file in {self._folder}", key="template", remedy=self._instead(name))
             raise Refused(f"there is no Job template {name!r}", (problem,))
         file = read_yaml(read_bytes(path), path.name)
         if file.problems:
@@ -41,3 +42,9 @@ class JobTemplates:
             raise Refused(f"Job template {name!r} is not a Job")
         found: Mapping[str, Any] = file.value
         return found
+
+    def _instead(self, name: str) -> str:
+        """List the templates that there are; other manifests may lie beside them."""
+        there = sorted(path.stem for path in self._folder.glob("*.yaml") if _JOB.search(read_bytes(path)))
+        near = nearest(name, there)
+        return (f"did you mean {near}? " if near else "") + f"there are: {', '.join(there) or 'none'}"

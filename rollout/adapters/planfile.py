@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from rollout.adapters.yamlfile import YamlFile, read_bytes, read_yaml
-from rollout.core.errors import Problem
-from rollout.core.plan import Plan, check_document
-from rollout.core.plan_errors import Located, path_of
+from rollout.adapters.yamlfile import read_bytes, read_yaml
+from rollout.core.plan import Check, Plan, check_document, nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,24 +16,17 @@ class PlanFile:
     plan: Plan
     source: str
     name: str
-    file: YamlFile | None = field(default=None, repr=False, compare=False)
-
-    def located(self, problems: Iterable[Problem]) -> tuple[Problem, ...]:
-        """Give problems that were found after reading (the policy's, a window in the past) their file, line and column."""
-        if self.file is None:
-            return tuple(replace(problem, file=problem.file or self.name) for problem in problems)
-        return tuple(p if p.line else self.file.locate(Located(path_of(p.key), p)) for p in problems)
 
 
-def parse_planfile(content: bytes, name: str) -> PlanFile:
-    """Read a plan. `name` is for messages. Raises Refused with all problems."""
+def parse_planfile(content: bytes, name: str, check: Check = nothing) -> PlanFile:
+    """Read a plan. `name` is for messages; `check` says what else is wrong. Raises Refused with all problems of both."""
     file = read_yaml(content, name)
-    plan, located = check_document(file.value)
+    plan, located = check_document(file.value, check)
     if plan is None or file.problems:
         raise file.refused(tuple(map(file.locate, located)))
-    return PlanFile(plan, file.text, name, file)
+    return PlanFile(plan, file.text, name)
 
 
-def load_planfile(path: Path) -> PlanFile:
-    """Read a plan from a file. Raises Refused, also when the file cannot be read."""
-    return parse_planfile(read_bytes(path), str(path))
+def load_planfile(path: Path, check: Check = nothing) -> PlanFile:
+    """Read a plan from a file, as `parse_planfile`. Raises Refused, also when the file cannot be read."""
+    return parse_planfile(read_bytes(path), str(path), check)

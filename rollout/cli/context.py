@@ -113,6 +113,7 @@ def opened(
     from dataclasses import replace  # noqa: PLC0415 - lazy
 
     from rollout import logs  # noqa: PLC0415 - lazy
+    from rollout.engine.configured import ANYTHING  # noqa: PLC0415 - lazy
     from rollout.wiring import open_parts  # noqa: PLC0415 - lazy
 
     with failures():
@@ -123,8 +124,7 @@ def opened(
         url = prepared_database(settings, database, upgrade=True)
         with open_parts(settings, database=url, outside=outside, lenient=lenient) as parts:
             if config is None:
-                desk = replace(parts.desk, known_clusters=None, known_backends=None)
-                parts.desk = replace(desk, known_channels=None, known_gateways=None)
+                parts.desk = replace(parts.desk, configured=ANYTHING)
             yield parts
 
 

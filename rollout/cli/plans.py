@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,8 +26,8 @@ from rollout.cli.context import (
 
 if TYPE_CHECKING:
     from rollout.adapters.planfile import PlanFile
-    from rollout.core.plan import OfflinePlan
-    from rollout.core.policy import Policy
+    from rollout.core.errors import Problem, Refused
+    from rollout.core.plan import Check, OfflinePlan, Plan
     from rollout.settings import Settings
 
 FileArgument = Annotated[Path, typer.Argument(help="A plan file.", show_default=False)]
@@ -42,37 +43,69 @@ def register(app: typer.Typer) -> None:
 
 def validate(
     files: Annotated[list[Path], typer.Argument(help="Plan files.", show_default=False)],
+    output: OutputOption = Output.TEXT,
     config: ConfigOption = None,
 ) -> None:
-    """Check plan files against the schema and the policy; every problem at once, with its place."""
+    """Check plan files: schema, keys that contradict each other, policy, names of the configuration; everything at once."""
     from rollout.adapters.planfile import load_planfile  # noqa: PLC0415 - lazy
     from rollout.core.errors import Refused  # noqa: PLC0415 - lazy
 
     with failures():
-        policy = settings_of(config).policy
-        bad = 0
+        check = _checks(settings_of(config), configured=config is not None)
+        found: dict[Path, Refused | None] = {}
         for file in files:
             try:
-                _check(load_planfile(file), policy)
+                load_planfile(file, check)
             except Refused as error:
-                bad += 1
-                complain(str(error), [str(problem) for problem in error.problems])
+                found[file] = error
             else:
-                typer.echo(f"{file}: valid")
-        if bad:
+                found[file] = None
+        if output is Output.JSON:
+            emit([_verdict(file, error) for file, error in found.items()])
+        else:
+            _say_verdicts(found, configured=config is not None)
+        if any(found.values()):
             raise typer.Exit(EXIT_REFUSED)
 
 
-def _check(read: PlanFile, policy: Policy) -> None:
-    from rollout.core.errors import Refused  # noqa: PLC0415 - lazy
+def _say_verdicts(found: Mapping[Path, Refused | None], *, configured: bool) -> None:
+    for file, error in found.items():
+        if error is None:
+            typer.echo(f"{file}: valid")
+        else:
+            complain(str(error), [str(problem) for problem in error.problems])
+    if not configured and None in found.values():
+        typer.echo("without --config: the default policy, and no look at whether clusters, backends, channels, gateways and Job "
+                   "templates are there")  # fmt: skip
 
-    problems = policy.check(read.plan)
-    if read.plan.kind == "Offline":
-        from rollout.adapters.clock import SystemClock  # noqa: PLC0415 - lazy
 
-        problems = (*problems, *read.plan.problems_at(SystemClock().now()))
-    if problems:
-        raise Refused(f"{read.name}: it cannot be submitted", read.located(problems))
+def _verdict(file: Path, error: Refused | None) -> dict[str, object]:
+    keys = ("file", "line", "column", "key", "message", "remedy")
+    problems = error.problems if error is not None else ()
+    return {
+        "file": str(file),
+        "valid": error is None,
+        "problems": [{key: getattr(problem, key) or None for key in keys} for problem in problems],
+    }
+
+
+def _checks(settings: Settings, *, configured: bool) -> Check:
+    """What a plan is held against where no database is asked; the names of the configuration only where there is one."""
+    from rollout.adapters.clock import SystemClock  # noqa: PLC0415 - lazy
+    from rollout.core.plan import OfflinePlan  # noqa: PLC0415 - lazy
+    from rollout.engine.configured import ANYTHING  # noqa: PLC0415 - lazy
+    from rollout.wiring import configured_in  # noqa: PLC0415 - lazy
+
+    names = configured_in(settings) if configured else ANYTHING
+    now = SystemClock().now()
+
+    def check(plan: Plan) -> Iterator[Problem]:
+        yield from settings.policy.check(plan)
+        yield from names.problems(plan)
+        if isinstance(plan, OfflinePlan):
+            yield from plan.problems_at(now)
+
+    return check
 
 
 def preview(
@@ -91,8 +124,7 @@ def preview(
 
     with failures():
         settings = settings_of(config)
-        read = load_planfile(file)
-        _check(read, settings.policy)
+        read = load_planfile(file, _checks(settings, configured=config is not None))
         table = timetable(read.plan, start_of(read.plan, at), stable, settings.policy)
         if isinstance(read.plan, OfflinePlan):
             table = replace(table, impact=_impact(settings if config is not None else None, read.plan))
@@ -131,15 +163,12 @@ def submit(
     from rollout.adapters.planfile import load_planfile  # noqa: PLC0415 - lazy
     from rollout.cli.documents import rollout_document  # noqa: PLC0415 - lazy
     from rollout.cli.standing import submitted  # noqa: PLC0415 - lazy
-    from rollout.core.errors import Refused  # noqa: PLC0415 - lazy
 
     with opened(config, database, create=True) as parts:
-        read = load_planfile(file)
+        read = load_planfile(file, parts.desk.check)
         linked = parts.desk.find(follows).id if follows else None
         if wait:
             _wait_for_superseded(parts, read, actor_or_login(actor))
-        if problems := parts.desk.check(read.plan):
-            raise Refused(f"{read.name}: it cannot be submitted", read.located(problems))
         submission = parts.desk.submit(
             read.plan, read.source, actor_or_login(actor), follows=linked, relation="hotfix" if linked else ""
         )

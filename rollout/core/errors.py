@@ -7,7 +7,7 @@ rollouts going. Nobody decides by error text: the classes and their fields carry
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from unicodedata import east_asian_width
 
@@ -22,7 +22,7 @@ class Problem:
     """One thing that is wrong with an input, with its place and its remedy.
 
     `line` and `column` start at 1; 0 means that the place is not known. `key` is a dotted path such as `spec.replicas.every`.
-    `excerpt` is the line of the file, empty where it may hold a secret.
+    `excerpt` is the line of the file, empty where it may hold a secret. `also`: the other keys on whose values it rests.
     """
 
     message: str
@@ -32,6 +32,7 @@ class Problem:
     key: str = ""
     remedy: str = ""
     excerpt: str = ""
+    also: tuple[str, ...] = field(default=(), compare=False)
 
     def shown(self) -> str:
         """Render as `str` does, and below it the line of the file with a mark under the place."""

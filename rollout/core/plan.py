@@ -5,33 +5,59 @@ Reading YAML is outside (adapters/planfile.py); what comes in here is maps, list
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from rollout.core.errors import Refused
+from rollout.core.errors import Problem, Refused
 from rollout.core.plan_base import API_VERSION
 from rollout.core.plan_canary import CanaryPlan, Mode, SupersedeBy, compile_signals
-from rollout.core.plan_errors import Located, explain, wrong_kind
+from rollout.core.plan_draft import draft_of
+from rollout.core.plan_errors import Located, explain, path_of, wrong_kind
 from rollout.core.plan_offline import OfflinePlan
 
-__all__ = ["API_VERSION", "KINDS", "CanaryPlan", "Mode", "OfflinePlan", "Plan", "SupersedeBy", "check_document",
-           "compile_signals", "plan_of"]  # fmt: skip
+__all__ = ["API_VERSION", "KINDS", "CanaryPlan", "Check", "Mode", "OfflinePlan", "Plan", "SupersedeBy", "check_document",
+           "compile_signals", "nothing", "plan_of"]  # fmt: skip
 
 Plan = CanaryPlan | OfflinePlan
 KINDS: Mapping[str, type[CanaryPlan | OfflinePlan]] = {"Canary": CanaryPlan, "Offline": OfflinePlan}
+Check = Callable[[Plan], Iterable[Problem]]
 
 
-def check_document(document: object) -> tuple[Plan | None, tuple[Located, ...]]:
-    """Validate a document; either a plan and no problems, or no plan and every problem with its path."""
+def nothing(plan: Plan) -> Iterable[Problem]:
+    """Find nothing wrong beyond what the file itself says."""
+    del plan
+    return ()
+
+
+def check_document(document: object, check: Check = nothing) -> tuple[Plan | None, tuple[Located, ...]]:
+    """Validate a document; either a plan and no problems, or no plan and every problem with its path.
+
+    `check` says what else is wrong with a plan (the policy's limits, names that nobody knows). Where parts of the document cannot
+    be read it is asked about the rest, which may contradict itself, and what it says of the parts that cannot is left out.
+    """
     found = wrong_kind(document, tuple(KINDS), API_VERSION)
     if found or not isinstance(document, Mapping):
         return None, found
     model = KINDS[document["kind"]]
     try:
-        return model.model_validate(document, by_alias=True, by_name=False), ()
+        plan = model.model_validate(document, by_alias=True, by_name=False)
     except ValidationError as error:
-        return None, explain(error, model, document)
+        return None, (*_schema(error, model, document), *_rest(model, document, check))
+    problems = tuple(Located(path_of(problem.key), problem) for problem in check(plan))
+    return (None if problems else plan), problems
+
+
+def _schema(error: ValidationError, model: type[BaseModel], document: object) -> tuple[Located, ...]:
+    """Say what a value by itself is wrong; what contradicts what is told of the draft."""
+    return explain(error, model, document, without=("contradictions",))
+
+
+def _rest(model: type[BaseModel], document: Mapping[str, object], check: Check) -> tuple[Located, ...]:
+    draft, plan = draft_of(model, document)
+    if not isinstance(plan, CanaryPlan | OfflinePlan):
+        return ()
+    return tuple(dict.fromkeys((*draft.contradictions(plan), *draft.readable(check(plan)))))
 
 
 def plan_of(document: object) -> Plan:

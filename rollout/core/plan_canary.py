@@ -18,9 +18,23 @@ from pydantic import Field
 from rollout.core.images import Image
 from rollout.core.plan_base import Contradiction, Document, Part
 from rollout.core.plan_signals import SignalSpec
-from rollout.core.quantities import Duration, DurationOrZero, Flag, Label, Line, Name, Share, Text, Whole, Zone, format_duration
+from rollout.core.quantities import (
+    Duration,
+    DurationOrZero,
+    Flag,
+    Label,
+    Line,
+    Name,
+    Share,
+    Text,
+    Whole,
+    Zone,
+    format_duration,
+    format_share,
+)
 from rollout.core.signals_compiled import Signal
 from rollout.core.target import Target
+from rollout.core.wording import plural
 
 H, M = timedelta(hours=1), timedelta(minutes=1)
 
@@ -56,7 +70,9 @@ class CanaryTarget(Part):
     def contradictions(self) -> Iterator[Contradiction]:
         """Two Deployments, not one."""
         if self.canary == self.stable:
-            yield Contradiction("canary", f"{self.canary!r} is the stable Deployment itself", "name a second Deployment")
+            yield Contradiction(
+                "canary", f"{self.canary!r} is the stable Deployment itself", "name a second Deployment", ("stable",)
+            )
 
 
 class Replicas(Part):
@@ -70,7 +86,7 @@ class Replicas(Part):
     def contradictions(self) -> Iterator[Contradiction]:
         """Growth goes upwards."""
         if self.initial > self.max:
-            yield Contradiction("initial", f"{self.initial} is more than replicas.max ({self.max})")
+            yield Contradiction("initial", f"{self.initial} is more than replicas.max ({self.max})", also=("max",))
 
     @property
     def additions(self) -> int:
@@ -96,6 +112,7 @@ class Promotion(Part):
                 "progressDeadline",
                 f"{format_duration(self.progress_deadline)} is not longer than promotion.pace ({format_duration(self.pace)})",
                 "no pod could become available in time",
+                ("pace",),
             )
 
 
@@ -136,28 +153,32 @@ class CanarySpec(Part):
     def contradictions(self) -> Iterator[Contradiction]:
         """The procedure must be able to end."""
         if self.max_soak < self.soak:
-            yield Contradiction("maxSoak", f"{format_duration(self.max_soak)} is shorter than soak ({format_duration(self.soak)})")
+            words = f"{format_duration(self.max_soak)} is shorter than soak ({format_duration(self.soak)})"
+            yield Contradiction("maxSoak", words, also=("soak",))
         growth = (self.replicas.additions + 1) * self.replicas.every
         if self.max_soak < growth:
             yield Contradiction(
                 "maxSoak",
                 f"{format_duration(self.max_soak)} is shorter than growing to {self.replicas.max} replicas and staying there "
-                f"takes ({self.replicas.additions} additions and one more interval of {format_duration(self.replicas.every)} "
-                f"are {format_duration(growth)})",
+                f"takes ({plural(self.replicas.additions, 'addition')} and one more interval of "
+                f"{format_duration(self.replicas.every)} are {format_duration(growth)})",
+                also=("replicas",),
             )
         if self.initial_share > self.max_share:
-            yield Contradiction("initialShare", f"{self.initial_share:.3g} is more than maxShare ({self.max_share:.3g})")
+            words = f"{format_share(self.initial_share)} is more than maxShare ({format_share(self.max_share)})"
+            yield Contradiction("initialShare", words, also=("maxShare",))
         if not self.initial_share:
             yield Contradiction("initialShare", "0% would never let the canary start", "for example 10%")
         if self.max_partly_blind < self.max_blind:
-            yield Contradiction("maxPartlyBlind", f"is shorter than maxBlind ({format_duration(self.max_blind)})")
+            words = f"{format_duration(self.max_partly_blind)} is shorter than maxBlind ({format_duration(self.max_blind)})"
+            yield Contradiction("maxPartlyBlind", words, also=("maxBlind",))
         if self.supersede_by is not None and self.supersede is None:
-            yield Contradiction("supersedeBy", "supersede is missing", "name the rollout that is superseded")
+            yield Contradiction("supersedeBy", "supersede is missing", "name the rollout that is superseded", ("supersede",))
         yield from self._repeated()
 
     def _repeated(self) -> Iterator[Contradiction]:
         for name, times in Counter(signal.label for signal in self.signals).items():
-            if times > 1:
+            if name and times > 1:
                 yield Contradiction("signals", f"{times} signals are called {name!r}", "give each a name of its own")
         for name, times in Counter(self.notify).items():
             if times > 1:
@@ -180,6 +201,11 @@ class CanaryPlan(Document):
     def targets(self) -> tuple[Target, ...]:
         """The one target, in the form that all kinds of plan have."""
         return (self.target,)
+
+    @property
+    def places(self) -> tuple[tuple[str, Target], ...]:
+        """The target with its key."""
+        return (("spec.target", self.target),)
 
     @property
     def image(self) -> str:

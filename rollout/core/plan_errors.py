@@ -79,24 +79,26 @@ def wrong_kind(document: object, kinds: Sequence[str], api_version: str) -> tupl
         return ()
     problems = []
     if "kind" not in document:
-        problems.append(_at((), "kind", "is required", f"kind: {' or '.join(kinds)}"))
+        problems.append(located_at((), "kind", "is required", f"kind: {' or '.join(kinds)}"))
     else:
         near = unknown(kind, kinds) if isinstance(kind, str) else f"allowed: {', '.join(kinds)}"
-        problems.append(_at(("kind",), "", f"{seen(kind)} is not a kind of plan", near))
+        problems.append(located_at(("kind",), "", f"{seen(kind)} is not a kind of plan", near))
     if document.get("apiVersion") != api_version:
         path: Path = ("apiVersion",) if "apiVersion" in document else ()
-        problems.append(_at(path, "" if path else "apiVersion", f"{api_version} is expected", f"apiVersion: {api_version}"))
+        problems.append(located_at(path, "" if path else "apiVersion", f"{api_version} is expected", f"apiVersion: {api_version}"))
     return tuple(problems)
 
 
-def explain(error: ValidationError, model: type[BaseModel], document: object) -> tuple[Located, ...]:
-    """Word every problem that validation found, in the order of the document's model."""
+def explain(
+    error: ValidationError, model: type[BaseModel], document: object, *, without: Sequence[str] = ()
+) -> tuple[Located, ...]:
+    """Word every problem that validation found, in the order of the document's model, but for the types `without`."""
     located: list[Located] = []
-    found = [e for e in error.errors(include_url=False) if not _follows(e, error)]
+    found = [e for e in error.errors(include_url=False) if e["type"] not in without and not _follows(e, error)]
     for details in found[:_MOST]:
         located.extend(_explain(details, model, document))
     if len(found) > _MOST:
-        located.append(_at((), "", f"and {len(found) - _MOST} problems more", ""))
+        located.append(located_at((), "", f"and {len(found) - _MOST} problems more", ""))
     return tuple(located)
 
 
@@ -115,12 +117,12 @@ def _explain(details: ErrorDetails, model: type[BaseModel], document: object) ->
     context: Mapping[str, Any] = details.get("ctx", {})
     match details["type"]:
         case "wrong":
-            return [_at(path, context["key"], context["text"], context["remedy"])]
+            return [located_at(path, context["key"], context["text"], context["remedy"])]
         case "contradictions":
-            return [_at(path, c.key, c.message, c.remedy) for c in context["contradictions"]]
+            return [located_at(path, c.key, c.message, c.remedy) for c in context["contradictions"]]
         case "missing":
             *parents, key = path
-            return [_at(tuple(parents), str(key), "is required", "")]
+            return [located_at(tuple(parents), str(key), "is required", "")]
         case "extra_forbidden":
             remedy = unknown(str(path[-1]), keys_at(model, path[:-1]))
             return [Located(path, Problem(f"unknown key {seen(path[-1])}", key=dotted(path), remedy=remedy), of_key=True)]
@@ -128,7 +130,7 @@ def _explain(details: ErrorDetails, model: type[BaseModel], document: object) ->
             message, remedy = _standard(details, context)
             words = [str(part) for part in path]
             value = "a value" if any(map(_SECRET.search, words)) else seen(_value_at(document, path))
-            return [_at(path, "", f"{value} was seen, {message}" if message else details["msg"], remedy)]
+            return [located_at(path, "", f"{value} was seen, {message}" if message else details["msg"], remedy)]
 
 
 def _standard(details: ErrorDetails, context: Mapping[str, Any]) -> tuple[str, str]:
@@ -160,7 +162,8 @@ def _standard(details: ErrorDetails, context: Mapping[str, Any]) -> tuple[str, s
     return expected.get(kind.split("_")[0], ("", ""))
 
 
-def _at(path: Path, key: str, message: str, remedy: str) -> Located:
+def located_at(path: Path, key: str, message: str, remedy: str) -> Located:
+    """Word a problem of a value, or with `key` (dotted) of one below it."""
     full = (*path, *(int(part) if part.isdigit() else part for part in key.split(".") if part))
     return Located(full, Problem(message, key=dotted(full), remedy=remedy))
 

@@ -92,23 +92,26 @@ class Gate(Part):
     def contradictions(self) -> Iterator[Contradiction]:
         """One object, one list, and a list that lets in some and not all."""
         if self.allow and self.allow_consumers:
-            yield Contradiction("allowConsumers", "goes not together with allow", "let in by address or by consumer, not both")
-            return
+            remedy = "let in by address or by consumer, not both"
+            yield Contradiction("allowConsumers", "goes not together with allow", remedy, ("allow",))
         keys = [key for key in ("route", "service", "pluginConfig") if self._named(key) is not None]
         if len(keys) != 1:
             seen = f"{' and '.join(keys)} are given" if keys else "nothing says where the gate is"
-            yield Contradiction(keys[-1] if keys else "", seen, "exactly one of route, service and pluginConfig")
+            remedy = "exactly one of route, service and pluginConfig"
+            yield Contradiction(keys[-1] if keys else "", seen, remedy, ("route", "service", "pluginConfig"))
         elif (self.via, keys[0]) in _MISFITS:
             fits = "route" if self.via is Via.APISIX_ROUTE else "pluginConfig"
-            yield Contradiction(keys[0], f"via: {self.via.value} is written by {fits}", f"put {fits} instead of {keys[0]}")
+            yield Contradiction(
+                keys[0], f"via: {self.via.value} is written by {fits}", f"put {fits} instead of {keys[0]}", ("via",)
+            )
         else:
             for problem in target_problems(self.target):
                 key = problem.key.removeprefix("gate").lstrip(".")
-                yield Contradiction(".".join(filter(None, (keys[0], key))), problem.message, problem.remedy)
-        for problem in config_problems(self.config):
+                yield Contradiction(".".join(filter(None, (keys[0], key))), problem.message, problem.remedy, ("via",))
+        for problem in config_problems(self.config) if not (self.allow and self.allow_consumers) else ():
             key = problem.key.removeprefix("gate").lstrip(".")
             key = "allowConsumers" if key == "allow" and self.allow_consumers else key
-            yield Contradiction(key, problem.message, problem.remedy)
+            yield Contradiction(key, problem.message, problem.remedy, ("allow", "allowConsumers"))
 
     def _named(self, key: str) -> GateObjectName | None:
         return {"route": self.route, "service": self.service, "pluginConfig": self.plugin_config}[key]

@@ -25,6 +25,8 @@ from rollout.core.signals_compiled import Signal
 from rollout.core.target import Target
 
 H, M = timedelta(hours=1), timedelta(minutes=1)
+_TIMED = ("backup.expected", "migrate.expected", "restore.expected", "tests.*.job.deadline", "tests.*.timeout", "margin")
+"""Whatever takes time in the window."""
 
 
 class OnFailure(StrEnum):
@@ -126,7 +128,7 @@ class OfflineSpec(Part):
         yield from self._way_back()
         if not self.gate.probes.outside and not self.accept_unproven:
             yield Contradiction("gate.probes.outside", "no probe from outside would prove that the gate is closed",
-                                "name one, or say acceptUnproven: true")  # fmt: skip
+                                "name one, or say acceptUnproven: true", ("acceptUnproven",))  # fmt: skip
         if not self.tests:
             yield Contradiction("tests", "nothing would say whether the upgrade worked", "give at least one test")
         for name, times in Counter(test.name for test in self.tests).items():
@@ -136,29 +138,35 @@ class OfflineSpec(Part):
 
     def _targets_fit(self) -> Iterator[Contradiction]:
         if (self.target is None) == (not self.targets):
-            yield Contradiction("targets" if self.targets else "target", "either target or targets is expected")
+            yield Contradiction(
+                "targets" if self.targets else "target", "either target or targets is expected", also=("target", "targets")
+            )
         for n, one in enumerate(self.targets):
             if one.image is None and self.image is None:
-                yield Contradiction(f"targets.{n}.image", "is required", "or give spec.image for all of them")
+                yield Contradiction(f"targets.{n}.image", "is required", "or give spec.image for all of them", ("image",))
         if self.target is not None and self.target.image is not None:
-            yield Contradiction("target.image", "only goes with targets", "write spec.image")
+            yield Contradiction("target.image", "only goes with targets", "write spec.image", ("target",))
         if self.target is not None and self.image is None:
-            yield Contradiction("image", "is required")
+            yield Contradiction("image", "is required", also=("target",))
         for key, times in Counter(one.target.key for one in self.targets).items():
             if times > 1:
                 yield Contradiction("targets", f"{key} is named {times} times")
 
     def _way_back(self) -> Iterator[Contradiction]:
+        also = ("schemaChange",)
         if self.schema_change:
             for key, job in (("backup", self.backup), ("restore", self.restore)):
                 if job is None:
-                    yield Contradiction(key, "is required", "schemaChange: true needs a backup and a way to restore it")
+                    yield Contradiction(key, "is required", "schemaChange: true needs a backup and a way to restore it", also)
             if not self.stop:
-                yield Contradiction("stop", "old and new code would run against one schema", "schemaChange: true needs stop: true")
+                yield Contradiction(
+                    "stop", "old and new code would run against one schema", "schemaChange: true needs stop: true", also
+                )
         elif self.migrate is not None:
-            yield Contradiction("migrate", "a migration changes the database", "say schemaChange: true, with backup and restore")
+            remedy = "say schemaChange: true, with backup and restore"
+            yield Contradiction("migrate", "a migration changes the database", remedy, also)
         if self.restore is not None and self.backup is None and not self.schema_change:
-            yield Contradiction("restore", "there is no backup to restore")
+            yield Contradiction("restore", "there is no backup to restore", also=("backup", *also))
 
     def time_there(self) -> tuple[tuple[str, timedelta], ...]:
         """What the way to a tested upgrade takes, by name."""
@@ -183,7 +191,7 @@ class OfflineSpec(Part):
             figures = " + ".join(f"{name} {format_duration(span)}" for name, span in parts)
             has = format_duration(self.window.duration)
             words = f"a rollback would not fit: {figures} = {format_duration(needed)}, the window has {has}"
-            yield Contradiction("window.duration", words, f"at least {format_duration(needed)}")
+            yield Contradiction("window.duration", words, f"at least {format_duration(needed)}", _TIMED)
 
 
 class OfflinePlan(Document):
@@ -201,6 +209,21 @@ class OfflinePlan(Document):
     def target(self) -> Target:
         """The first target: the one that the rollout is listed under."""
         return self.targets[0]
+
+    @property
+    def places(self) -> tuple[tuple[str, Target], ...]:
+        """Every target with its key."""
+        keys = [f"spec.targets[{n}]" for n in range(len(self.spec.targets))] or ["spec.target"]
+        return tuple(zip(keys, self.targets, strict=False))
+
+    @property
+    def jobs(self) -> tuple[tuple[str, Job], ...]:
+        """Every Job that the plan has made, with its key."""
+        spec = self.spec
+        plain = {"backup": spec.backup, "migrate": spec.migrate, "restore": spec.restore, "quiesce.sessions": spec.quiesce.sessions}
+        work = (("quiesce.hooks", spec.quiesce.hooks), ("tests", spec.tests))
+        named = {f"{key}[{n}].job": one.job for key, several in work for n, one in enumerate(several)}
+        return tuple((f"spec.{key}", job) for key, job in (plain | named).items() if job is not None)
 
     @property
     def image(self) -> str:
@@ -240,12 +263,15 @@ class OfflinePlan(Document):
 
     def problems_at(self, now: datetime, earlier_restore: timedelta | None = None) -> tuple[Problem, ...]:
         """Say what is wrong with submitting this plan now: a window in the past, a restore known to take longer than fits."""
-        problems = [Problem(c.message, key=f"spec.{c.key}", remedy=c.remedy) for c in self.spec.too_tight(earlier_restore)]
+        timed = tuple(f"spec.{key}" for key in _TIMED)
+        tight = self.spec.too_tight(earlier_restore)
+        problems = [Problem(c.message, key=f"spec.{c.key}", remedy=c.remedy, also=timed) for c in tight]
         window = self.spec.window
-        if now > window.starts_at + window.start_grace:
+        if window.exists and now > window.starts_at + window.start_grace:
             words = f"{window.starts_at:%Y-%m-%d %H:%M} UTC is in the past, it is {now:%Y-%m-%d %H:%M} UTC"
-            problems.append(Problem(words, key="spec.window.startAt", remedy="choose a later start"))
+            problems.append(Problem(words, key="spec.window.startAt", remedy="choose a later start", also=("spec.window",)))
         if self.spec.schema_change and self.spec.restore is not None and not self.spec.restore.expected and not earlier_restore:
             words = "nobody knows how long a restore takes: the plan does not say, and no earlier rollout has done it"
-            problems.append(Problem(words, key="spec.restore.expected", remedy="measure it, and write for example 20m"))
+            remedy = "measure it, and write for example 20m"
+            problems.append(Problem(words, key="spec.restore.expected", remedy=remedy, also=("spec.schemaChange",)))
         return tuple(problems)

@@ -140,9 +140,11 @@ class PromQL(Part):
     def contradictions(self) -> Iterator[Contradiction]:
         """One kind of question, about these pods."""
         if (self.events is None) == (self.gauge is None):
-            yield Contradiction("", "either events or gauge is expected", "events counts what is bad; gauge measures each pod")
+            yield Contradiction(
+                "", "either events or gauge is expected", "events counts what is bad; gauge measures each pod", ("events", "gauge")
+            )
         if self.requests is not None and self.events is None:
-            yield Contradiction("requests", "requests only go with events")
+            yield Contradiction("requests", "requests only go with events", also=("events",))
         for key in ("events", "requests", "gauge"):
             template = getattr(self, key)
             if template is None:
@@ -194,28 +196,29 @@ class SignalSpec(Part):
     def contradictions(self) -> Iterator[Contradiction]:
         """A source, and only settings that this source and its judge know."""
         if (self.preset is None) == (self.promql is None):
-            yield Contradiction("", "either preset or promql is expected", f"presets: {', '.join(PRESETS)}")
+            yield Contradiction("", "either preset or promql is expected", f"presets: {', '.join(PRESETS)}", ("preset", "promql"))
             return
         if self.preset is not None and self.preset not in PRESETS:
             yield Contradiction("preset", f"{seen(self.preset)} is not a preset", unknown(self.preset, tuple(PRESETS)))
             return
+        source = ("preset", "promql")
         if self.promql is not None and self.name is None:
-            yield Contradiction("name", "a signal with promql needs a name")
+            yield Contradiction("name", "a signal with promql needs a name", also=("promql",))
         if self.limit is not None and self._kind is SignalKind.ALARMS:
-            yield Contradiction("limit", "alarms have no limit", "the rule that raises the alarm has it")
+            yield Contradiction("limit", "alarms have no limit", "the rule that raises the alarm has it", source)
         if self.limit is not None and self.limit.unit == "ms" and self._kind is SignalKind.COUNTS:
-            yield Contradiction("limit", f"{self.limit} is a time, this signal counts", "for example 5%")
+            yield Contradiction("limit", f"{self.limit} is a time, this signal counts", "for example 5%", source)
         if self.promql is not None and self.limit is not None and self.limit.unit == "%" and self._counts_alone:
-            yield Contradiction("limit", "a percentage of what? promql.requests is missing", "add promql.requests")
+            yield Contradiction("limit", "a percentage of what? promql.requests is missing", "add promql.requests", source)
         if self._preset.backend == SKYWALKING and self.window % timedelta(minutes=1):
-            yield Contradiction("window", "SkyWalking counts by the minute", "for example 60s or 2m")
+            yield Contradiction("window", "SkyWalking counts by the minute", "for example 60s or 2m", source)
         yield from self._unknown_parameters()
 
     def _unknown_parameters(self) -> Iterator[Contradiction]:
         known = PRESETS[self.preset].parameters if self.preset is not None else ()
         for key in self.parameters:
             if key not in known:
-                yield Contradiction("parameters", f"unknown parameter {seen(key)}", unknown(key, known or ("none",)))
+                yield Contradiction("parameters", f"unknown parameter {seen(key)}", unknown(key, known or ("none",)), ("preset",))
 
     @property
     def _counts_alone(self) -> bool:
@@ -232,6 +235,17 @@ class SignalSpec(Part):
     @property
     def _kind(self) -> SignalKind:
         return self._preset.kind
+
+    @property
+    def source(self) -> str:
+        """The backend that is asked; empty where the preset is not known."""
+        known = self.preset is None or self.preset in PRESETS
+        return self.backend or (self._preset.backend if known else "")
+
+    @property
+    def counts(self) -> bool:
+        """Say whether the verdict counts for the rollout."""
+        return self.required and not self.dry_run
 
     @property
     def label(self) -> str:

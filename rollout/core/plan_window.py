@@ -38,9 +38,15 @@ class Window(Part):
         moment = local_to_utc(self.start_at, self.timezone)
         if isinstance(moment, str):
             remedy = "choose another time, or give it with timezone: UTC"
-            yield Contradiction("startAt", f"{format_local(self.start_at)} {moment}", remedy)
+            yield Contradiction("startAt", f"{format_local(self.start_at)} {moment}", remedy, ("timezone",))
         if self.start_grace >= self.duration:
-            yield Contradiction("startGrace", f"is not shorter than the window ({format_duration(self.duration)})")
+            words = f"{format_duration(self.start_grace)} is not shorter than the window ({format_duration(self.duration)})"
+            yield Contradiction("startGrace", words, also=("duration",))
+
+    @property
+    def exists(self) -> bool:
+        """Say whether `startAt` names one moment; a window of which it does not is refused."""
+        return isinstance(local_to_utc(self.start_at, self.timezone), datetime)
 
     @property
     def starts_at(self) -> datetime:

@@ -55,9 +55,9 @@ class Job(Part):
     def contradictions(self) -> Iterator[Contradiction]:
         """Either by name or written out."""
         if (self.template is None) == (self.manifest is None):
-            yield Contradiction("", "either template or manifest is expected")
+            yield Contradiction("", "either template or manifest is expected", also=("template", "manifest"))
         if self.expected is not None and self.expected > self.deadline:
-            yield Contradiction("expected", "is longer than deadline", "raise deadline")
+            yield Contradiction("expected", "is longer than deadline", "raise deadline", ("deadline",))
 
     @property
     def takes(self) -> timedelta:
@@ -113,7 +113,8 @@ class Work(Part):
         given = [key for key in ("http", "job", "command") if getattr(self, key) is not None]
         if len(given) != 1:
             seen = f"{' and '.join(given)} are given" if given else "nothing is to be done"
-            yield Contradiction(given[-1] if given else "", seen, "exactly one of http, job and command")
+            kinds = ("http", "job", "command")
+            yield Contradiction(given[-1] if given else "", seen, "exactly one of http, job and command", kinds)
 
     @property
     def longest(self) -> timedelta:

@@ -76,7 +76,7 @@ class Policy(Part):
         problems = [*self._check_places(plan)]
         if isinstance(plan, CanaryPlan):
             problems += [bound.problem for bound in self._bounds(plan) if bound.broken]
-            watched = sum(signal.required and not signal.dry_run for signal in plan.signals)
+            watched = sum(signal.counts for signal in plan.spec.signals)
             if watched < self.minimum_signals:
                 message = f"{watched} required signals are fewer than the policy's minimumSignals ({self.minimum_signals})"
                 problems.append(Problem(message, key="spec.signals"))
@@ -91,17 +91,18 @@ class Policy(Part):
     def _frozen_start(self, plan: OfflinePlan) -> Iterator[Problem]:
         """A maintenance that a freeze keeps from beginning until its grace is over would only ever be cancelled."""
         window = plan.spec.window
-        freeze = self.frozen(window.starts_at)
+        freeze = self.frozen(window.starts_at) if window.exists else None
         if freeze is not None and freeze.until > window.starts_at + window.start_grace:
             message = f"{moment(window.starts_at)} lies in the freeze window {freeze.name!r}: nothing is begun in it"
-            yield Problem(message, key="spec.window.startAt", remedy=f"it is free from {moment(freeze.until)}")
+            remedy = f"it is free from {moment(freeze.until)}"
+            yield Problem(message, key="spec.window.startAt", remedy=remedy, also=("spec.window",))
 
     def _check_places(self, plan: Plan) -> Iterator[Problem]:
-        for target in plan.targets:
+        for place, target in plan.places:
             if not any(fnmatchcase(target.namespace, pattern) for pattern in self.allowed_namespaces):
                 allowed = ", ".join(self.allowed_namespaces)
                 message = f"namespace {target.namespace!r} is not among the policy's allowedNamespaces"
-                yield Problem(message, key="spec.target.namespace", remedy=f"allowed: {allowed}")
+                yield Problem(message, key=f"{place}.namespace", remedy=f"allowed: {allowed}")
         for key, image in plan.images:
             reference = parse_image(image)
             full = str(reference).replace(reference.written_name, reference.repository, 1)

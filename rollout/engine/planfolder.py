@@ -15,7 +15,7 @@ from typing import Protocol
 import structlog
 
 from rollout.core.errors import Problem, Refused
-from rollout.core.plan import Plan
+from rollout.core.plan import Check, Plan
 from rollout.engine import events
 from rollout.engine.usecases import Desk
 from rollout.ports import Unavailable
@@ -54,9 +54,9 @@ class _File:
 
 
 class PlanFolder:
-    """`look` is called periodically, never twice at the same time. `parse(bytes, name)` raises Refused."""
+    """`look` is called periodically, never twice at the same time. `parse(bytes, name, check)` raises Refused."""
 
-    def __init__(self, folder: Path, desk: Desk, parse: Callable[[bytes, str], Read]) -> None:
+    def __init__(self, folder: Path, desk: Desk, parse: Callable[[bytes, str, Check], Read]) -> None:
         self._folder = folder
         self._desk = desk
         self._parse = parse
@@ -109,14 +109,13 @@ class PlanFolder:
     def _submit(self, file: _File, name: str, content: bytes) -> None:
         """Refused for what the file says: it must change first. Refused for what runs now, or no database: tried again."""
         try:
-            read = self._parse(content, name)
+            read = self._parse(content, name, self._desk.check)
         except Refused as error:
             file.settled = True
             self._tell(file, name, str(error), error.problems)
             return
-        if problems := self._desk.check(read.plan):
-            file.settled = True
-            self._tell(file, name, f"plan {read.plan.name!r} is refused", problems)
+        except Unavailable as error:
+            self._tell(file, name, str(error), following="it is tried again")
             return
         try:
             done = self._desk.submit(read.plan, read.source, ACTOR)

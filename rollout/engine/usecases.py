@@ -17,6 +17,7 @@ from rollout.core.history import Event, Outcome
 from rollout.core.machine import begin
 from rollout.core.plan import CanaryPlan, OfflinePlan, Plan
 from rollout.core.policy import Policy
+from rollout.engine.configured import ANYTHING, Configured
 from rollout.engine.engine import Codec
 from rollout.engine.overlaps import overlapping
 from rollout.engine.restores import measured_restore
@@ -25,24 +26,21 @@ from rollout.ports import Clock, PlanRow, RolloutFilter, RolloutRow, Store, Subm
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Where people's wishes arrive. `known_*`: names that the configuration has (None: not known here, not checked)."""
+    """Where people's wishes arrive. `configured`: the names that plans may use."""
 
     store: Store
     codec: Codec
     clock: Clock
     policy: Policy
-    known_clusters: frozenset[str] | None = None
-    known_backends: frozenset[str] | None = None
-    known_channels: frozenset[str] | None = None
-    known_gateways: frozenset[str] | None = None
+    configured: Configured = ANYTHING
 
     def check(self, plan: Plan) -> tuple[Problem, ...]:
         """Say everything that is wrong with a plan under this policy and configuration; empty when nothing is."""
-        return (*self.policy.check(plan), *self._unknown(plan), *self._untimely(plan), *self._unlinked(plan))
+        return (*self.policy.check(plan), *self.configured.problems(plan), *self._untimely(plan), *self._unlinked(plan))
 
     def _untimely(self, plan: Plan) -> tuple[Problem, ...]:
         """Say what is wrong with beginning it now; a plan that has its rollout already has begun, whatever the time is."""
-        if isinstance(plan, CanaryPlan) or self._attempts(plan):
+        if isinstance(plan, CanaryPlan) or not plan.targets or self._attempts(plan):
             return ()
         now = self.clock.now()
         return plan.problems_at(now, measured_restore(self.store, plan, now))
@@ -58,24 +56,6 @@ class Desk:
     def _linked(self, plan: Plan) -> str | None:
         name = getattr(plan.spec, "follows", None)
         return self.find(name).id if name else None
-
-    def _unknown(self, plan: Plan) -> Sequence[Problem]:
-        signals = plan.signals if isinstance(plan, CanaryPlan) else ()
-        gates = [("spec.gate.gateway", plan.spec.gate.gateway)] if isinstance(plan, OfflinePlan) else []
-        told = [("spec.announce.channels", name) for name in plan.spec.announce.channels] if isinstance(plan, OfflinePlan) else []
-        asked = (
-            ("cluster", self.known_clusters, [("spec.target.cluster", target.cluster) for target in plan.targets]),
-            ("channel", self.known_channels, [*(("spec.notify", channel) for channel in plan.spec.notify), *told]),
-            ("gateway", self.known_gateways, gates),
-            ("backend", self.known_backends, [(f"spec.signals ({signal.name})", signal.backend) for signal in signals]),
-        )
-        return [
-            _missing(what, name, key, known)
-            for what, known, names in asked
-            if known is not None
-            for key, name in names
-            if name not in known
-        ]
 
     def submit(
         self, plan: Plan, source: str, actor: str, *, again: bool = False, follows: str | None = None, relation: str = ""
@@ -186,8 +166,3 @@ class Desk:
         raise Refused(
             f"there is no rollout or plan {rollout!r}", (Problem("nothing found", remedy="`rollout list --all` shows every one"),)
         )
-
-
-def _missing(what: str, name: str, key: str, known: frozenset[str]) -> Problem:
-    remedy = f"configured: {', '.join(sorted(known))}" if known else f"add the {what} to the daemon's configuration"
-    return Problem(f"no {what} {name!r} is configured", key=key, remedy=remedy)

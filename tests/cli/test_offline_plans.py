@@ -118,7 +118,7 @@ def test_channels_and_gateways_that_are_not_configured_are_refused_with_their_li
     answer = place.type("submit", place.file("elsewhere.yaml", text), "--config", place.config)
     assert answer.code == 2
     assert "elsewhere.yaml:11:" in answer.err
-    assert "spec.announce.channels: no channel 'customers' is configured (configured: operations)" in answer.err
+    assert "spec.announce.channels[0]: no channel 'customers' is configured (configured: operations)" in answer.err
     assert "spec.gate.gateway: no gateway 'edge' is configured (configured: apisix)" in answer.err
 
 

@@ -14,6 +14,7 @@ from rollout.core.errors import Refused
 from rollout.core.history import Event, Notice, NoticeKind, Outcome
 from rollout.core.plan import OfflinePlan, plan_of
 from rollout.core.policy import Policy
+from rollout.engine.configured import Configured
 from rollout.engine.restores import measured_restore
 from rollout.engine.usecases import Desk
 from rollout.ports import RolloutRow, Store, Transition
@@ -124,9 +125,9 @@ def test_a_canary_on_a_second_target_is_refused_and_the_same_plan_twice_is_not(d
 
 
 def test_channels_and_gateways_that_nobody_configured_are_refused(desk: Desk) -> None:
-    known = replace(desk, known_channels=frozenset({"operations"}), known_gateways=frozenset({"edge"}))
+    known = replace(desk, configured=Configured(channels=frozenset({"operations"}), gateways=frozenset({"edge"})))
     problems = known.check(plan(announce={"channels": ["customers"]}))
-    assert [problem.key for problem in problems] == ["spec.announce.channels", "spec.gate.gateway"]
+    assert [problem.key for problem in problems] == ["spec.announce.channels[0]", "spec.gate.gateway"]
     assert "configured: edge" in str(problems[1])
 
 

@@ -13,6 +13,7 @@ from rollout.core.commands import Verb
 from rollout.core.errors import Refused
 from rollout.core.history import Outcome
 from rollout.core.policy import Policy
+from rollout.engine.configured import Configured
 from rollout.engine.usecases import Desk
 from rollout.ports import RolloutRow, Store, Transition
 from rollout.store import schema
@@ -130,7 +131,7 @@ def test_a_rollout_is_found_by_id_by_its_beginning_and_by_its_plan(desk: Desk) -
 
 
 def test_a_plan_below_a_floor_or_with_unknown_names_is_refused_with_every_reason(desk: Desk) -> None:
-    strict = replace(desk, known_channels=frozenset({"operations"}), known_backends=frozenset())
+    strict = replace(desk, configured=Configured(channels=frozenset({"operations"}), backends=frozenset()))
     plan = canary_plan(soak="1h", notify=["opertions"], signals=["apisix-5xx"])
     with pytest.raises(Refused) as refused:
         strict.submit(plan, "", "alice")

@@ -208,7 +208,7 @@ def test_an_unproven_gate_must_be_accepted() -> None:
         ({"window": {**WINDOW, "startGrace": "2h"}}, ["spec.window.startGrace"]),
         ({"window": None}, ["spec.window"]),
         ({"backup": {"template": "x", "manifest": JOB}}, ["spec.backup"]),
-        ({"backup": {"template": "x", "expected": "2h"}}, ["spec.backup.expected"]),
+        ({"backup": {"template": "x", "expected": "2h"}}, ["spec.backup.expected", "spec.window.duration"]),
         ({"backup": {"manifest": {"kind": "Pod"}}}, ["spec.backup.manifest"]),
         ({"backup": {"manifest": {**JOB, "spec": {}}}}, ["spec.backup.manifest"]),
     ],

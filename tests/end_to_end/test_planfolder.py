@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 from structlog.testing import capture_logs
 
 from rollout.adapters.planfile import parse_planfile
+from rollout.core.errors import Unavailable
 from rollout.core.history import Outcome
+from rollout.core.plan import Check
 from rollout.core.policy import Policy
 from rollout.engine.planfolder import ACTOR, PlanFolder
 from rollout.engine.usecases import Desk
-from rollout.ports import RolloutFilter, RolloutRow, Transition
+from rollout.ports import RolloutFilter, RolloutRow, Store, Transition
 from rollout.store.memory import MemoryStore
 from rollout.store.reading import StoredCodec
 from tests.contract.stores import StandingClock
@@ -32,6 +36,33 @@ spec:
 
 def text(name: str = "nginx", version: str = "1.29", target: str = "nginx") -> str:
     return PLAN.format(name=name, version=version, target=target)
+
+
+MAINTENANCE = """\
+apiVersion: rollout/v1
+kind: Offline
+metadata: {name: orders}
+spec:
+  target: {namespace: shop, stable: orders}
+  image: orders:3.0
+  window: {startAt: 2026-03-09 01:00, timezone: UTC, duration: 1h}
+  gate: {route: {name: orders}, allow: [192.0.2.1]}
+  acceptUnproven: true
+  tests: [{name: health, http: {url: "http://orders.shop/healthz"}}]
+"""
+
+
+class MovedStore:
+    """A store that does not answer while it is away."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.store = store
+        self.away = True
+
+    def __getattr__(self, name: str) -> object:
+        if self.away:
+            raise Unavailable("database", "does not answer")
+        return getattr(self.store, name)
 
 
 class Place:
@@ -166,15 +197,27 @@ def test_a_folder_that_vanishes_is_told_once_and_looked_for_again(place: Place) 
     assert len(place.rollouts()) == 1
 
 
+def test_a_maintenance_that_is_put_there_while_the_database_is_away_is_submitted_when_it_is_back(place: Place) -> None:
+    store = MovedStore(place.store)
+    place.watcher._desk = replace(place.watcher._desk, store=cast("Store", store))
+    (place.folder / "orders.yaml").write_text(MAINTENANCE)
+    told = place.look(4)
+    assert [line for line in told if line.startswith("bug")] == []
+    assert any("database" in line for line in told)
+    store.away = False
+    place.look()
+    assert [row.kind for row in place.rollouts()] == ["Offline"]
+
+
 def test_a_bug_in_the_reader_is_met_once_and_hides_no_other_file(place: Place) -> None:
-    def parse(content: bytes, name: str) -> object:
+    def parse(content: bytes, name: str, check: Check) -> object:
         if name == "a.yaml":
             raise ZeroDivisionError(name)
-        return parse_planfile(content, name)
+        return parse_planfile(content, name, check)
 
     (place.folder / "a.yaml").write_text(text("first", target="first"))
     (place.folder / "b.yaml").write_text(text())
-    buggy: Callable[[bytes, str], object] = parse
+    buggy: Callable[[bytes, str, Check], object] = parse
     place.watcher._parse = buggy  # type: ignore[assignment]
     logged = place.look(5)
     assert [row.plan_name for row in place.rollouts()] == ["nginx"]
