@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -19,6 +20,7 @@ from tests.peers.elasticsearch import SearchServer, fluentd_record
 from tests.peers.exporter import GatewayExporter
 from tests.peers.mariadb import MariaDb
 from tests.peers.oap import OapServer, agent
+from tests.peers.oap.server import where_it_is_noon
 from tests.peers.postgresql import PostgreSql
 from tests.peers.process import Folder, NotReadyError, Server, free_port, wait_until
 from tests.peers.prometheus import Prometheus
@@ -116,6 +118,12 @@ def test_what_mariadb_committed_survives_a_power_cut(mariadb_peer: MariaDb) -> N
     assert mariadb_peer.execute("SELECT n FROM kept") == "42"
 
 
+@pytest.mark.parametrize("hour", range(24))
+def test_oap_has_no_midnight_during_the_tests(hour: int) -> None:
+    now = datetime(2026, 11, 26, hour, 1, tzinfo=UTC)
+    assert now.astimezone(where_it_is_noon(now)).hour == 12
+
+
 def test_oap_makes_metrics_and_error_traces_of_pushed_segments(oap_peer: OapServer) -> None:
     now = oap_peer.now()
     minute = now - now % MINUTE - MINUTE
@@ -138,7 +146,7 @@ def test_oap_keeps_pushed_logs(oap_peer: OapServer) -> None:
     document = "query($c:LogQueryCondition){r:queryLogs(condition:$c){errorReason logs{content}}}"
     condition = {
         "serviceId": agent.service_id("log-shop"),
-        "queryDuration": {**agent.duration(now - MINUTE, now + MINUTE, "SECOND")},
+        "queryDuration": {**oap_peer.duration(now - MINUTE, now + MINUTE, "SECOND")},
         "tags": [{"key": "level", "value": "ERROR"}],
         "paging": {"pageNum": 1, "pageSize": 10},
     }

@@ -6,7 +6,6 @@ Names are lowerCamelCase, enums are strings, times are milliseconds since 1970.
 from __future__ import annotations
 
 from base64 import b64encode
-from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -80,13 +79,6 @@ def log(service: str, instance: str, at: int, text: str, *, level: str = "ERROR"
         "body": {"text": {"text": text}},
         **context,
     }
-
-
-def duration(start: int, end: int, step: str = "MINUTE") -> dict[str, str]:
-    """The Duration input for two moments (ms); the server runs in UTC."""
-    form = {"MINUTE": "%Y-%m-%d %H%M", "SECOND": "%Y-%m-%d %H%M%S"}[step]
-    first, last = (datetime.fromtimestamp(moment / 1000, UTC).strftime(form) for moment in (start, end))
-    return {"start": first, "end": last, "step": step}
 
 
 def _reference(trace: str, caller: tuple[str, str], endpoint: str) -> Json:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,7 +26,7 @@ Json = dict[str, Any]
 _CHECKOUT = Path(__file__).parents[3]
 _MAIN_CLASS = "org.apache.skywalking.oap.server.starter.OAPServerStartUp"
 # Compiled lightly, it starts in a third of the time.
-_JVM = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx1g", "-Duser.timezone=UTC")
+_JVM = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx1g")
 # Receivers that no test needs; several of them would listen on all interfaces.
 _OFF = (
     "SW_PROMQL", "SW_LOGQL", "SW_RECEIVER_AWS_FIREHOSE", "SW_OTEL_RECEIVER", "SW_ENVOY_METRIC", "SW_SERVICE_MESH",
@@ -40,13 +41,27 @@ _LOGGING = """<Configuration status="WARN">
 """
 
 
+def _java_name(zone: timezone) -> str:
+    """Java reads `GMT+11:00`; its `UTC` is ours."""
+    return zone.tzname(None).replace("UTC", "GMT") if zone.utcoffset(None) else "UTC"
+
+
 def _configuration() -> Path:
     shared = os.environ.get("ROLLOUT_SHARED")
     return (Path(shared) if shared else _CHECKOUT.parent / "shared") / "facts" / f"skywalking-oap-{build.OAP_VERSION}-config"
 
 
+def where_it_is_noon(now: datetime) -> timezone:
+    """Of a moment in UTC: choose the zone of whole hours in which the day is half over.
+
+    H2 has a table for each day of the server's own zone, and a server that has just started has none for yesterday: soon
+    after its midnight, what is reported of the minutes before is lost.
+    """
+    return timezone(timedelta(hours=12 - now.hour))
+
+
 class OapServer:
-    """OAP on loopback, in UTC, with its health checker on. What is pushed becomes readable within about 5 s.
+    """OAP on loopback, where it is noon, with its health checker on. What is pushed becomes readable within about 5 s.
 
     `alarms` is a document as in alarm-settings.yml (see alarms.py), for a test that wants alarms posted to it.
     """
@@ -67,6 +82,7 @@ class OapServer:
 
     def __enter__(self) -> Self:
         self._folder = Folder("oap")
+        self.zone = where_it_is_noon(datetime.now(UTC))
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._client = httpx.Client(base_url=self.url, timeout=20, trust_env=False)
@@ -149,7 +165,7 @@ class OapServer:
             "{type error results{values{id value}}}}"
         )
         entity = {"serviceName": service, "serviceInstanceName": instance, "normal": True}
-        answer = self.graphql(document, e=metric, t=entity, d=agent.duration(start, end))["r"]
+        answer = self.graphql(document, e=metric, t=entity, d=self.duration(start, end))["r"]
         assert answer["error"] is None, answer
         values = [point["value"] for result in answer["results"] for point in result["values"]]
         return [None if value is None else round(float(value)) for value in values]
@@ -166,16 +182,22 @@ class OapServer:
             "traceState": "ERROR",
             "queryOrder": "BY_START_TIME",
             "paging": {"pageNum": 1, "pageSize": 100},
-            "queryDuration": agent.duration(start, end, "SECOND"),
+            "queryDuration": self.duration(start, end, "SECOND"),
         }
         found: list[Json] = self.graphql(document, c=condition)["r"]["traces"]
         return found
+
+    def duration(self, start: int, end: int, step: str = "MINUTE") -> dict[str, str]:
+        """The Duration input for two moments (ms), written in the server's zone."""
+        form = {"MINUTE": "%Y-%m-%d %H%M", "SECOND": "%Y-%m-%d %H%M%S"}[step]
+        first, last = (datetime.fromtimestamp(moment / 1000, self.zone).strftime(form) for moment in (start, end))
+        return {"start": first, "end": last, "step": step}
 
     # -- How it starts
 
     def _command(self) -> list[str | Path]:
         classes = f"{self._folder.path}:{_configuration()}:{build.oap_folder()}/*"
-        return [java() or "java", *_JVM, "-cp", classes, _MAIN_CLASS]
+        return [java() or "java", *_JVM, f"-Duser.timezone={_java_name(self.zone)}", "-cp", classes, _MAIN_CLASS]
 
     def _environment(self, port: int) -> dict[str, str]:
         folder = self._folder.path
