@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from rollout.adapters.kubernetes import KubernetesCluster
 from rollout.adapters.kubernetes_api import ClusterSettings
-from rollout.core.cohorts import ANNOTATION_ID, ANNOTATION_STOPPED, ANNOTATION_STOPPED_WHY, Deployment
+from rollout.core.cohorts import ANNOTATION_BY_HAND, ANNOTATION_ID, ANNOTATION_STOPPED, ANNOTATION_STOPPED_WHY, Deployment
 from rollout.core.effects import FieldName, FieldTest, PatchDeployment
 from rollout.core.errors import Conflict, Refused, Rejected, RolloutError
 from rollout.core.history import Outcome
@@ -97,7 +97,11 @@ def _stop_canary(cluster: KubernetesCluster, target: Target, canary: Deployment,
         target.canary,
         target.container,
         replicas=0,
-        annotations=((ANNOTATION_STOPPED, owner), (ANNOTATION_STOPPED_WHY, inscribe(reason))),
+        annotations=(
+            (ANNOTATION_STOPPED, owner),
+            (ANNOTATION_STOPPED_WHY, inscribe(reason)),
+            (ANNOTATION_BY_HAND, inscribe(reason)),
+        ),
         if_fields=(FieldTest(FieldName.ROLLOUT_ID, was),),
         why=f"step back by hand from {owner}",
     )

@@ -16,10 +16,10 @@ from rollout.adapters.kubernetes import ClusterSettings
 from rollout.adapters.kubernetes_break_glass import SteppedBack, step_back_now
 from rollout.core.errors import Problem, Refused, RolloutError
 from rollout.core.gate import SavedGate
-from rollout.core.history import Outcome
-from rollout.core.state import Promoting, Reason, Retiring, Retreating, Snapshot, State, Watching
+from rollout.core.state import Promoting, Retiring, Retreating, Snapshot, State, Watching
 from rollout.core.state_offline import OfflineMemory
 from rollout.core.target import Target
+from rollout.core.tombstone import by_hand
 from rollout.wiring import open_parts
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ def step_back(name: str, settings: Settings, database: str | None, actor: str, r
     entry = next((cluster for cluster in settings.clusters if cluster.name == known.target.cluster), None)
     if entry is None:
         raise Refused(f"no cluster {known.target.cluster!r} is configured", (Problem("unknown cluster", remedy="--config FILE"),))
-    why = f"{actor} stepped back by hand, past the daemon{f': {reason}' if reason else ''}"
-    told = Reason(why, "break-glass", Outcome.ABORTED, actor)
+    told = by_hand(actor, reason)
     return step_back_now(entry.build(ClusterSettings), SystemClock(), known.target, known.rollout, known.snapshot, told)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from rollout.cli.asked import waiting
 from rollout.cli.chain import Link, chain_of, documents
 from rollout.cli.documents import event_document, rollout_document, time
 from rollout.cli.maintenance import Maintenance, maintenance_of
@@ -124,7 +125,8 @@ def portrait_of(store: Store, codec: Codec, row: RolloutRow, now: datetime, *, l
     state = codec.state(row.state, row.id)
     events = tuple(item.event for item in store.history(row.id, limit=100_000))
     portrait = portrait_from(row, execution, state, events, now, latest=latest)
-    return replace(portrait, chain=chain_of(store, row), remarks=tuple(remarks(store.standing(), row)))
+    asked = () if row.outcome.at_rest else (event.why for event in waiting(store, row))
+    return replace(portrait, chain=chain_of(store, row), remarks=(*remarks(store.standing(), row), *asked))
 
 
 def portrait_from(

@@ -106,6 +106,7 @@ def history(
     database: DatabaseOption = None,
 ) -> None:
     """Read what was decided, when, by whom, why, on which evidence."""
+    from rollout.cli.asked import with_waiting  # noqa: PLC0415 - lazy
     from rollout.cli.chain import chain_of, lines  # noqa: PLC0415 - lazy
     from rollout.cli.documents import history_document, notice_document  # noqa: PLC0415 - lazy
     from rollout.cli.pictures import history_lines, notice_lines  # noqa: PLC0415 - lazy
@@ -119,7 +120,7 @@ def history(
             else:
                 notice_lines(owed)
             return
-        rows = parts.store.history(row.id, limit=100_000)
+        rows = with_waiting(parts.store.history(row.id, limit=100_000), parts.store, row)
         if output is Output.JSON:
             emit(history_document(rows))
         else:

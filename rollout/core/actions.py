@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rollout.core.cohorts import ANNOTATION_ID, ANNOTATION_STOPPED, ANNOTATION_STOPPED_WHY, Deployment
+from rollout.core.cohorts import ANNOTATION_BY_HAND, ANNOTATION_ID, ANNOTATION_STOPPED, ANNOTATION_STOPPED_WHY, Deployment
 from rollout.core.decision import Execution
 from rollout.core.effects import FieldName, FieldTest, PatchDeployment
 from rollout.core.state import Reason, Snapshot
@@ -20,7 +20,12 @@ def start_canary(execution: Execution, canary: Deployment, replicas: int) -> Pat
         target.container,
         image=execution.image,
         replicas=replicas,
-        annotations=((ANNOTATION_ID, execution.id), (ANNOTATION_STOPPED, None), (ANNOTATION_STOPPED_WHY, None)),
+        annotations=(
+            (ANNOTATION_ID, execution.id),
+            (ANNOTATION_BY_HAND, None),
+            (ANNOTATION_STOPPED, None),
+            (ANNOTATION_STOPPED_WHY, None),
+        ),
         if_version=canary.resource_version,
         why=f"start the canary with {execution.image}, {plural(replicas, 'replica')}",
     )

@@ -23,7 +23,7 @@ from rollout.core.plan import CanaryPlan
 from rollout.core.plan_canary import Mode
 from rollout.core.policy import Policy
 from rollout.core.procedures import procedure_of
-from rollout.core.rulings import Ruling, rule
+from rollout.core.rulings import Ruling, rule, too_late
 from rollout.core.state import Ended, Reason, Retreating, State
 from rollout.core.steps import retreat
 
@@ -46,9 +46,10 @@ def begin(execution: Execution, now: datetime) -> State:
 def decide(question: Question, state: State, seen: Observation, commands: Sequence[Command], now: datetime) -> Decision:
     """Decide once. Pure: the same arguments bring the same decision; `wake_at` is None exactly at rest."""
     consumed = tuple(command.id for command in commands)
-    if isinstance(state.step, Ended):
-        return Decision(state, state, state.step.why, None, material=bool(consumed), consumed=consumed)
     scene = _scene(question, state, seen, now)
+    if isinstance(state.step, Ended):
+        _, late, _ = tell(scene, state, too_late(state.step, commands))
+        return Decision(state, state, state.step.why, None, material=bool(consumed), consumed=consumed, events=late)
     procedure = procedure_of(question.execution.plan)
     kept = replace(_keep_time(scene, state), looked_at=now)
     kept, findings = procedure.absorb(scene, kept)

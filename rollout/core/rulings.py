@@ -10,6 +10,7 @@ from rollout.core.decision import Scene, Tell, step_name
 from rollout.core.history import Outcome
 from rollout.core.state import (
     Approval,
+    Ended,
     HoldKind,
     Observing,
     Paused,
@@ -51,9 +52,22 @@ def rule(scene: Scene, state: State, commands: Sequence[Command]) -> Ruling:
     return ruling
 
 
+def too_late(step: Ended, commands: Sequence[Command]) -> tuple[Tell, ...]:
+    """Tell of commands that found the rollout at rest: they change nothing, and stand in history all the same."""
+    return tuple(
+        Tell(f"command-{command.verb.value}", f"{command.actor} asked to {command.verb.value}{_because(command)}; "
+             f"it had ended already ({step.outcome.value})", actor=command.actor)
+        for command in commands
+    )  # fmt: skip
+
+
+def _because(command: Command) -> str:
+    return f": {command.reason}" if command.reason else ""
+
+
 def _one(ruling: Ruling, command: Command) -> Ruling:
     state = ruling.state
-    because = f": {command.reason}" if command.reason else ""
+    because = _because(command)
     match command.verb:
         case Verb.PAUSE:
             paused = Paused(command.actor, command.reason, command.at)

@@ -15,6 +15,14 @@ from rollout.core.state import Reason
 MOST = 400
 """Characters of the reason that are kept; a Deployment's annotations share 256 KiB."""
 _WORDS = re.compile(r"(failed|aborted) \(([a-z0-9-]{1,60})\): (\S.*)")
+_PAST_THE_DAEMON = "stepped back by hand, past the daemon"
+"""What stands between the name and the reason. Other versions read it: never change."""
+
+
+def by_hand(actor: str, reason: str) -> Reason:
+    """Word why somebody broke the glass."""
+    why = f"{actor} {_PAST_THE_DAEMON}{f': {reason}' if reason else ''}"
+    return Reason(why, "break-glass", Outcome.ABORTED, actor)
 
 
 def inscribe(reason: Reason) -> str:
@@ -29,6 +37,8 @@ def read(text: str) -> Reason | None:
     if found is None:
         return None
     outcome, kind, why = found.groups()
-    if kind != "break-glass":
-        why = f"{why} (so says the tombstone; the daemon that set it did not come to write it down)"
-    return Reason(why, kind, Outcome(outcome), "somebody else" if kind == "break-glass" else "rollout")
+    if kind == "break-glass":
+        who, named, _ = why.partition(f" {_PAST_THE_DAEMON}")
+        return Reason(why, kind, Outcome(outcome), who if named else "somebody else")
+    why = f"{why} (so says the tombstone; the daemon that set it did not come to write it down)"
+    return Reason(why, kind, Outcome(outcome))

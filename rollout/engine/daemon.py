@@ -72,8 +72,10 @@ class Daemon:
     def start(self) -> None:
         """Take the lease, begin, and claim: with thousands of rollouts, what is claimed first is looked at while the rest comes.
 
-        The lease is renewed meanwhile: taking all of them into memory may last longer than it.
+        The lease is renewed meanwhile: taking all of them into memory may last longer than it. What people asked while no daemon
+        lived is fetched before the first look, which may find the end of a rollout.
         """
+        self.upkeep.fetch_commands()
         self.upkeep.keep_lease()
         periods = self._periods
         self._every("lease", self.upkeep.keep_lease, periods.lease, executor="lease")

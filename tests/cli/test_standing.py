@@ -109,3 +109,14 @@ def test_doctor_lists_a_cluster_that_cannot_be_opened_among_the_rest(terminal: T
 )
 def test_a_check_is_named_once(name: str, check: str, label: str) -> None:
     assert _label(name, check) == label
+
+
+def test_what_was_asked_and_not_taken_up_shows_in_history_and_show(terminal: Terminal) -> None:
+    terminal.type("submit", terminal.plan())
+    terminal.type("pause", "web", "-m", "lunch", "--as", "bob")
+
+    words = "bob asked to pause: lunch; no daemon has taken it up yet"
+    assert words in terminal.type("history", "web").out
+    assert words in " ".join(terminal.type("show", "web").out.replace("│", "").split())
+    (event,) = [one for one in terminal.type("history", "web", "-o", "json").document if one["kind"] == "command-waiting"]
+    assert (event["actor"], event["why"]) == ("bob", words)

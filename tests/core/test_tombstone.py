@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from rollout.core.commands import Command, Verb
 from rollout.core.history import Outcome
 from rollout.core.machine import decide
 from rollout.core.state import Ended, Promoting, Reason, Retreating, Snapshot, Soaking, Starting, Step
-from rollout.core.tombstone import MOST, inscribe, read
+from rollout.core.tombstone import MOST, by_hand, inscribe, read
 from tests.core.builders import canary_plan
 from tests.core.scenes import ID, NEW, NOW, OLD, H, M, question, seen, state, view
 
@@ -79,3 +80,41 @@ def test_starting_takes_an_older_rollouts_words_away() -> None:
     old = {"replicas": 0, "images": {"nginx": OLD}, "annotations": {"rollout/id": "x", "rollout/stopped": "x"}}
     (patch,) = decide(PLAIN, state(Starting(), deadline=NOW + H), seen(view(0, 10, canary_changed=old)), (), NOW).forward
     assert {"rollout/stopped": None, "rollout/stopped-why": None}.items() <= dict(patch.annotations).items()
+
+
+@pytest.mark.parametrize("reason", ["", "it is 3 a.m.: nobody hears"])
+def test_whoever_broke_the_glass_is_named_in_history_and_notice(reason: str) -> None:
+    words = inscribe(by_hand("eve of the night shift", reason))
+    decision = decide(PLAIN, state(SOAKING), seen(view(0, 10, canary_changed=dead_canary(words))), (), NOW)
+    (stepping_back, *_) = decision.events
+    assert (stepping_back.kind, stepping_back.actor) == ("stepping-back", "eve of the night shift")
+    assert all("eve of the night shift stepped back by hand" in notice.why for notice in decision.notices)
+    assert decision.notices
+
+
+def test_a_glass_that_was_broken_without_a_name_is_somebody_elses() -> None:
+    found = read("aborted (break-glass): stepped back by hand, without the daemon (abort --break-glass)")
+    assert found is not None
+    assert found.actor == "somebody else"
+
+
+def test_commands_that_find_the_rollout_at_rest_stand_in_history() -> None:
+    late = (Command(7, Verb.PAUSE, "ann", "odd", NOW), Command(8, Verb.ABORT, "bob", "", NOW))
+    rest = state(Ended(Outcome.ABORTED, "over", NOW))
+    decision = decide(PLAIN, rest, seen(view()), late, NOW)
+    assert decision.state is rest
+    assert decision.consumed == (7, 8)
+    assert [(event.kind, event.actor, event.why) for event in decision.events] == [
+        ("command-pause", "ann", "ann asked to pause: odd; it had ended already (aborted)"),
+        ("command-abort", "bob", "bob asked to abort; it had ended already (aborted)"),
+    ]
+
+
+def test_whoever_broke_the_glass_is_named_also_where_a_command_had_it_step_back_first() -> None:
+    marks = {"rollout/stopped-by-hand": inscribe(by_hand("eve", "nobody hears"))}
+    canary = {"replicas": 0, "annotations": {"rollout/id": ID, "rollout/stopped": ID, **marks}}
+    going_back = state(Retreating(Reason("bob aborted it", "abort", Outcome.ABORTED, "bob"), NOW - M))
+    decision = decide(PLAIN, going_back, seen(view(0, 10, canary_changed=canary)), (), NOW)
+    assert [(event.kind, event.actor) for event in decision.events] == [("break-glass", "eve"), ("aborted", "rollout")]
+    (notice,) = decision.notices
+    assert notice.why.startswith("bob aborted it; eve stepped back by hand, past the daemon: nobody hears; stepped back in")

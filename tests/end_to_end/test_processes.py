@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -88,6 +89,35 @@ def test_breaking_the_glass_steps_back_while_the_daemon_is_dead_and_the_next_dae
     assert "tester stepped back by hand, past the daemon: it is 3 a.m." in why
     assert place.deployment("nginx-canary")[0] == 0
     assert place.deployment("nginx")[2] == OLD
+
+
+def test_what_people_asked_while_the_daemon_was_dead_stands_in_history_with_their_names(place: Place, recorder: Recorder) -> None:
+    daemon = place.serve()
+    rollout = place.submit()
+    recorder.wait_for("nginx-canary 0 -> 1 by rollout")
+    daemon.kill()
+    for command in (
+        ("pause", rollout, "-m", "something is odd", "--as", "ann"),
+        ("abort", rollout, "-m", "it is worse", "--as", "bob"),
+        ("abort", rollout, "--break-glass", "-m", "nobody hears", "--as", "eve of night shift"),
+    ):
+        done = place.run(*command)
+        assert done.returncode == 0, done.stdout + done.stderr
+    place.serve()
+    place.until_ended(rollout, "aborted")
+
+    told = json.loads(place.run("history", rollout, "-o", "json").stdout)
+    by = {event["kind"]: (event["actor"], event["why"]) for event in told}
+    assert by["command-pause"][0] == "ann"
+    assert "something is odd" in by["command-pause"][1]
+    assert by["command-abort"][0] == "bob"
+    assert "it is worse" in by["command-abort"][1]
+    glass = by["break-glass"] if "break-glass" in by else by["stepping-back"]  # by what the new daemon saw first
+    assert glass == ("eve of night shift", glass[1])
+    assert "eve of night shift stepped back by hand, past the daemon: nobody hears" in glass[1]
+    assert "eve of night shift" in by["aborted"][1]
+    assert "eve of night shift" in place.rows("select why from notice where rollout = ? order by id desc", rollout)[0][0]
+    assert place.rows("select 1 from command where rollout = ? and consumed_at is null", rollout) == []
 
 
 def test_breaking_the_glass_needs_no_database(place: Place, recorder: Recorder) -> None:

@@ -10,11 +10,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 from rollout.core.actions import restore_stable, restore_unseen, stop_canary
-from rollout.core.cohorts import ANNOTATION_STOPPED, Deployment, Pod, TargetView
+from rollout.core.cohorts import ANNOTATION_BY_HAND, ANNOTATION_STOPPED, Deployment, Pod, TargetView
 from rollout.core.decision import Move, Scene, Tell, enter
 from rollout.core.effects import PatchDeployment
 from rollout.core.history import NoticeKind
 from rollout.core.state import Ended, Preflight, Promoting, Reason, Retiring, Retreating, Snapshot, State, Watching
+from rollout.core.tombstone import read
 from rollout.core.wording import listed, span
 
 POLL = timedelta(seconds=2)
@@ -164,9 +165,11 @@ def _end(scene: Scene, state: State, step: Retreating, view: TargetView) -> Move
     )
     if foreign:
         words += ", which is neither the old nor our image: somebody's change was left alone"
+    by_hand = _by_hand(scene, step, view)
+    also = tuple(Tell("break-glass", one.why, actor=one.actor) for one in by_hand)
     item = Tell(
         step.reason.ends_as.value,
-        f"{step.reason.why}; {words}",
+        "; ".join((step.reason.why, *(one.why for one in by_hand), words)),
         notice=NoticeKind.NEEDS_PERSON if foreign else NoticeKind.STEPPED_BACK,
         title=f"{scene.execution.target}: {step.reason.ends_as.value}, stepped back",
         next_action=_next(scene, step.reason),
@@ -175,4 +178,11 @@ def _end(scene: Scene, state: State, step: Retreating, view: TargetView) -> Move
         warning=True,
     )
     ended = Ended(step.reason.ends_as, step.reason.why, scene.now, step.reason.evidence)
-    return Move(enter(state, ended, scene.now, None), item.why, tells=(item,))
+    return Move(enter(state, ended, scene.now, None), item.why, tells=(*also, item))
+
+
+def _by_hand(scene: Scene, step: Retreating, view: TargetView) -> tuple[Reason, ...]:
+    """Find who broke the glass where that is not why it steps back: a command that a dead daemon left was decided upon first."""
+    marks = view.canary.annotations if view.canary is not None else {}
+    told = read(marks.get(ANNOTATION_BY_HAND, "")) if marks.get(ANNOTATION_STOPPED) == scene.execution.id else None
+    return (told,) if told is not None and step.reason.kind != told.kind else ()
