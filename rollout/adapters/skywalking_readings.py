@@ -7,7 +7,9 @@ one that SkyWalking knows nothing of.
 
 from __future__ import annotations
 
+import math
 import re
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -17,6 +19,8 @@ from rollout.core.signals import Alarm, PodCount
 _PER_CENT_OF_PER_CENT = 10_000
 _ID = re.compile(r"(?<=/)(?:\d+|[0-9a-fA-F]{8}[0-9a-fA-F-]*)(?=/|$)")
 """A part of a path that is an id: digits, or eight and more hexadecimal ones."""
+_LATEST = 10**14
+"""Milliseconds (year 5138) from which a time is none."""
 Minutes = Sequence[float | None]
 
 
@@ -49,15 +53,20 @@ def _number(point: object) -> float | None:
             return None
         case {"value": bool()}:
             raise AnswerError("a metric's value is not a number")
-        case {"value": int() | float() as value}:
-            return float(value)
-        case {"value": str() as text}:
-            try:
-                return float(text.replace(",", "."))  # the decimal mark follows the server's locale
-            except ValueError:
-                raise AnswerError(f"a metric's value is not a number ({shorten(text, 40)})") from None
+        case {"value": int() | float() | str() as value}:
+            return _measured(str(value))
         case _:
             raise AnswerError("a metric's value is missing")
+
+
+def _measured(text: str) -> float:
+    try:
+        value = float(text.replace(",", "."))  # the decimal mark follows the server's locale
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise AnswerError(f"a metric's value is not a number of at least 0 ({shorten(text, 40)})")
+    return value
 
 
 def calls(cpm: Minutes) -> float:
@@ -184,9 +193,34 @@ def alarm_for(
     if rules and not any(rule.lower() in message.lower() for rule in rules):
         return None
     started = row.get("startTime")
-    since = datetime.fromtimestamp(started / 1000, UTC) if isinstance(started, int) and started >= 0 else now
+    since = datetime.fromtimestamp(started / 1000, UTC) if isinstance(started, int) and 0 <= started < _LATEST else now
     if scope == "ServiceInstance":
-        return Alarm("skywalking", since, message, (pods[entity],)) if entity in pods else None
+        return Alarm(_rule(scope, entity, message), since, message, (pods[entity],)) if entity in pods else None
     if (scope == "Service" and entity == service) or (scope == "Endpoint" and entity.startswith(f"{service}_")):
-        return Alarm("skywalking", since, message)
+        return Alarm(_rule(str(scope), entity, message), since, message)
     return None
+
+
+def _rule(scope: str, entity: str, message: str) -> str:
+    """Name the rule, which OAP does not tell, by the scope and the message with the entity's name taken out.
+
+    So one rule has one name for all pods, and the service's own alarm is not taken for the same trouble at each of them.
+    """
+    for name in sorted(_names(entity), key=len, reverse=True):
+        message = message.replace(name, "*") if name else message
+    return f"{scope} alarm {shorten(message, 80)!r}"
+
+
+def _names(entity: str) -> list[str]:
+    """Decode the names in an id, such as `b3JkZXItc3Zj.1_MTAuMS4yLjM=`, and how OAP writes them together in its messages."""
+    service, _, part = entity.partition("_")
+    found = [_decoded(part), _decoded(service.rpartition(".")[0])]
+    together = [f"{found[0]} of {found[1]}", f"{found[0]} in {found[1]}"] if all(found) else []
+    return [*together, *found]
+
+
+def _decoded(text: str) -> str:
+    try:
+        return b64decode(text, validate=True).decode()
+    except ValueError:
+        return ""

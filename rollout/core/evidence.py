@@ -6,6 +6,7 @@ itself is core/judge_counts.py and its neighbours; this module decides what may 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,7 +16,7 @@ from rollout.core.evidence_counts import Setting, guard_pods, judge_counts, lear
 from rollout.core.evidence_gauges import judge_gauges
 from rollout.core.evidence_state import SignalState, Verdict
 from rollout.core.history import Evidence
-from rollout.core.signals import Alarm, Alarms, Answer, Counts, Gauges, NoData, Unreachable
+from rollout.core.signals import Alarm, Alarms, Answer, Counts, Gauges, NoData, Reading, Unreachable
 from rollout.core.signals_compiled import JudgeKind, Signal
 from rollout.core.windows import OLDEST, ceiling, floor, warm_from, young
 from rollout.core.wording import listed, span
@@ -24,6 +25,9 @@ STALE_WINDOWS = 4
 """A signal that brought nothing for this many windows beyond its delay is not known any more."""
 LATE_WINDOWS = 3
 """A window without data is asked again until it is this many windows old; then it is given up as no data."""
+
+MOST = 1e15
+"""No pod counts so many events or requests in a window; sums of less are exact, and their evidence stays finite."""
 
 _BAD_WHILE_YOUNG = frozenset({Verdict.FAILING, Verdict.SUSPECT, Verdict.SHARED})
 
@@ -54,10 +58,26 @@ def _use(setting: Setting, signal: Signal, state: SignalState, answer: Answer, c
     window = answer.question.window
     if state.used_until is not None and window.start < state.used_until:
         return state
+    if wrong := _impossible(answer.reading):
+        answer = replace(answer, reading=Unreachable(f"its answer cannot be: {wrong}"))
     parts = _parts(setting, answer, cohorts)
     if not parts.candidate:
         return _use_young(setting, signal, state, answer, parts)
     return _use_warm(setting, signal, state, answer, parts, now)
+
+
+def _impossible(reading: Reading) -> str:
+    """Name a figure that no source can have measured: a count below 0 or beyond MOST, a gauge that is no number; else empty."""
+    figures: list[tuple[str, float | None]]
+    match reading:
+        case Counts(by_pod):
+            figures = [(name, value) for name, count in by_pod.items() for value in (count.events, count.requests)]
+        case Gauges(values):
+            figures = [(name, value) for name, value in values.items() if not math.isfinite(value)]
+        case _:
+            return ""
+    wrong = (f"{value:g} for {name}" for name, value in figures if value is not None and not 0 <= value < MOST)
+    return next(wrong, "")
 
 
 def _use_warm(setting: Setting, signal: Signal, state: SignalState, answer: Answer, parts: _Parts, now: datetime) -> SignalState:

@@ -17,6 +17,7 @@ from rollout.adapters.skywalking_readings import (
 )
 from rollout.adapters.skywalking_time import ServerTime, parse_zone, server_time, whole_minutes
 from rollout.core.signals import Alarm, Window
+from tests.peers.oap.agent import instance_id, service_id
 
 NOW = datetime(2026, 11, 22, 13, 0, tzinfo=UTC)
 SERVICE = "b3JkZXItc3Zj.1"
@@ -42,7 +43,10 @@ def test_a_decimal_comma_of_the_servers_locale_is_read() -> None:
         ({"type": "UNKNOWN", "error": "Metric: [x] does not exist.", "results": []}, "Metric: [x] does not exist."),
         ({"type": "UNKNOWN", "error": None, "results": []}, "UNKNOWN"),
         (mqe("12"), "1 minutes came where 2 were asked for"),
-        (mqe("twelve", "1"), "not a number (twelve)"),
+        (mqe("twelve", "1"), "not a number of at least 0 (twelve)"),
+        (mqe("NaN", "1"), "not a number of at least 0 (NaN)"),
+        (mqe("1e999", "1"), "not a number of at least 0 (1e999)"),
+        ({"values": {"values": [{"value": -1}, {"value": 1}]}}, "not a number of at least 0 (-1)"),
         ({"values": {"values": [{"value": True}, {"value": 1}]}}, "not a number"),
         ({"values": None}, "unknown shape"),
         ([], "unknown shape"),
@@ -112,10 +116,33 @@ def alarm(scope: str, entity: str, **more: object) -> dict[str, object]:
 def test_an_alarm_of_an_instance_points_at_its_pod_and_one_of_the_service_at_none() -> None:
     since = datetime.fromtimestamp(1795352524, UTC)
     pods = {f"{SERVICE}_MTAuMS4yLjM=": "web-1"}
+    name = "alarm 'Response time is high'"
     instance = alarm_for(alarm("ServiceInstance", f"{SERVICE}_MTAuMS4yLjM="), SERVICE, pods, (), NOW)
-    assert instance == Alarm("skywalking", since, "Response time is high", ("web-1",))
-    assert alarm_for(alarm("Service", SERVICE), SERVICE, pods, (), NOW) == Alarm("skywalking", since, "Response time is high")
+    assert instance == Alarm(f"ServiceInstance {name}", since, "Response time is high", ("web-1",))
+    assert alarm_for(alarm("Service", SERVICE), SERVICE, pods, (), NOW) == Alarm(f"Service {name}", since, "Response time is high")
     assert alarm_for(alarm("Endpoint", f"{SERVICE}_L29yZGVycw=="), SERVICE, pods, (), NOW) is not None
+
+
+def test_one_rule_has_one_name_for_all_pods_and_another_rule_another() -> None:
+    pods = {instance_id("order-svc", f"10.1.2.{n}"): f"web-{n}" for n in (3, 4)}
+
+    def named(scope: str, entity: str, message: str) -> str:
+        found = alarm_for(alarm(scope, entity, message=message), service_id("order-svc"), pods, (), NOW)
+        assert found is not None
+        return found.name
+
+    slow = [named("ServiceInstance", id_, f"Slow: 10.1.2.{n} of order-svc") for n, id_ in zip((3, 4), pods, strict=True)]
+    failing = named("ServiceInstance", next(iter(pods)), "Failing: 10.1.2.3 of order-svc")
+    whole = named("Service", service_id("order-svc"), "Slow: order-svc")
+    assert slow == ["ServiceInstance alarm 'Slow: *'"] * 2
+    assert len({slow[0], failing, whole}) == 3
+
+
+@pytest.mark.parametrize("time", [10**30, -1, "soon", None])
+def test_an_alarm_at_an_impossible_time_fires_now(time: object) -> None:
+    found = alarm_for(alarm("Service", SERVICE, startTime=time), SERVICE, {}, (), NOW)
+    assert found is not None
+    assert found.since == NOW
 
 
 def test_alarms_of_others_recovered_ones_and_other_rules_are_nothing_to_us() -> None:

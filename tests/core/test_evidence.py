@@ -11,7 +11,20 @@ import pytest
 from rollout.core.evidence import absorb
 from rollout.core.evidence_counts import Setting
 from rollout.core.evidence_state import SignalState, Verdict
-from rollout.core.signals import Alarm, Alarms, Answer, Counts, NoData, PodCount, PodKey, Question, Reading, Unreachable, Window
+from rollout.core.signals import (
+    Alarm,
+    Alarms,
+    Answer,
+    Counts,
+    Gauges,
+    NoData,
+    PodCount,
+    PodKey,
+    Question,
+    Reading,
+    Unreachable,
+    Window,
+)
 from rollout.core.signals_compiled import Signal
 from tests.core.builders import canary_plan
 from tests.core.scenes import NOW, H, M, parts, view
@@ -21,6 +34,7 @@ COHORTS = parts(view(1, 10))
 NAMES = tuple(sorted(p.name for p in (*COHORTS.candidate, *COHORTS.baseline)))
 RATIO = canary_plan(signals=["apisix-5xx"]).signals[0]
 LIMIT = canary_plan(signals=[{"preset": "apisix-5xx", "limit": "5%"}]).signals[0]
+RANK = canary_plan(signals=["apisix-latency"]).signals[0]
 ALARM = canary_plan(signals=["alertmanager"]).signals[0]
 
 
@@ -52,6 +66,28 @@ def test_a_missing_signal_never_counts_as_a_pass() -> None:
     assert judged(RATIO, NoData("nothing")).verdict is Verdict.NO_DATA
     assert judged(RATIO, Unreachable("away")).verdict is Verdict.UNREACHABLE
     assert judged(RATIO, Counts({})).verdict is Verdict.NO_DATA
+
+
+@pytest.mark.parametrize("impossible", [(-1.0, 100.0), (0.0, -100.0), (float("nan"), 100.0), (1e308, 1e308)])
+@pytest.mark.parametrize("signal", [RATIO, LIMIT], ids=["ratio", "limit"])
+def test_counts_that_cannot_be_are_not_believed_on_either_side(signal: Signal, impossible: tuple[float, float]) -> None:
+    fine = counts((0, 100))
+    mine, theirs = counts(impossible), counts((0, 100), impossible)
+    for reading in (mine, theirs):
+        state = judged(signal, fine, reading)
+        assert state.verdict is Verdict.UNREACHABLE
+        assert "cannot be" in state.why
+        assert state.count == judged(signal, fine).count
+    young = replace(SETTING, warm_up=2 * H)
+    assert absorb(young, [signal], (), [answer(signal, mine)], COHORTS, NOW)[0].verdict is Verdict.WARMING
+
+
+@pytest.mark.parametrize("impossible", [float("nan"), float("inf")])
+def test_gauges_that_are_no_number_are_not_believed_on_either_side(impossible: float) -> None:
+    for lying in ("canary", "nginx-3"):
+        state = judged(RANK, Gauges({name: impossible if lying in name else 20.0 for name in NAMES}))
+        assert state.verdict is Verdict.UNREACHABLE
+        assert "cannot be" in state.why
 
 
 def test_a_signal_that_was_never_read_is_not_healthy() -> None:

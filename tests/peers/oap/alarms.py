@@ -8,13 +8,17 @@ from __future__ import annotations
 from typing import Any
 
 
-def failing_instances(webhook: str, *, below: int = 9900) -> dict[str, Any]:
-    """Post to `webhook` when an instance's `service_instance_sla` (10000 is all well) was lower in one of the last 5 minutes."""
-    rule = {
-        "expression": f"sum(service_instance_sla < {below}) >= 1",
-        "period": 5,
-        "silence-period": 1,
-        "message": "Requests fail at {name}",
-    }
+def failing(webhook: str, *, below: int = 9900) -> dict[str, Any]:
+    """Post to `webhook`, and keep, an alarm of each instance and each service whose sla (10000 is all well) was lower in one of
+    the last 5 minutes.
+    """  # fmt: skip
     hook = {"is-default": True, "urls": [webhook]}
-    return {"rules": {"failing_instances_rule": rule}, "hooks": {"webhook": {"default": hook}}}
+    rules = {
+        "failing_instances_rule": _rule("service_instance_sla", "Requests fail at {name}", below),
+        "failing_services_rule": _rule("service_sla", "Requests fail in all of {name}", below),
+    }
+    return {"rules": rules, "hooks": {"webhook": {"default": hook}}}
+
+
+def _rule(metric: str, message: str, below: int) -> dict[str, Any]:
+    return {"expression": f"sum({metric} < {below}) >= 1", "period": 5, "silence-period": 1, "message": message}
