@@ -12,6 +12,8 @@ import pytest
 from rollout.adapters import kubernetes_watch
 from rollout.adapters.clock import SystemClock
 from rollout.adapters.kubernetes import ClusterSettings, KubernetesCluster
+from rollout.adapters.kubernetes_api import Connection, Document, Request
+from rollout.adapters.kubernetes_watch import Watch, listing
 from rollout.core.cohorts import TargetView
 from rollout.core.effects import FieldName, FieldTest, PatchDeployment
 from rollout.core.errors import Unavailable
@@ -94,19 +96,75 @@ def test_connections_that_break_lose_no_change(cluster: KubernetesCluster, place
     until(lambda: agrees(cluster, place), 60)
 
 
-def test_a_version_that_was_forgotten_leads_to_a_new_list_and_no_stale_view(
-    cluster: KubernetesCluster, place: TestedCluster
-) -> None:
+def test_versions_that_were_forgotten_lead_to_new_lists_and_no_stale_view(cluster: KubernetesCluster, place: TestedCluster) -> None:
     cluster.apply(scale(place, 1), timeout=SECONDS)
     until(lambda: replicas_seen(cluster, place) == 1, 60)
-    watch = cluster._namespaces[place.namespace].watches["deployments"]
-    before = watch.relists
+    watches = cluster._namespaces[place.namespace].watches.values()
+    before = [watch.relists for watch in watches]
     place.trouble.expire()
     cluster.apply(scale(place, 2), timeout=SECONDS)
     until(lambda: replicas_seen(cluster, place) == 2, 60)
-    if place.name == "sandbox":  # a real server may also have let it go on: what counts is that nothing is missed
-        until(lambda: watch.relists > before, 60)
+    until(lambda: all(watch.relists > once for watch, once in zip(watches, before, strict=True)), 60)
     until(lambda: agrees(cluster, place), 60)
+
+
+class Told:
+    """What one watch tells about pods: versions by uid, and every event that does not follow from what was told before."""
+
+    def __init__(self) -> None:
+        self.lists = 0
+        self.pods: dict[str, str] = {}
+        self.versions: set[tuple[str, str, str]] = set()
+        self.wrong: list[str] = []
+        self.events = 0
+
+    def replaced(self, documents: list[Document]) -> None:
+        self.lists += 1
+        self.pods = {found["metadata"]["uid"]: found["metadata"]["resourceVersion"] for found in documents}
+
+    def changed(self, event: str, document: Document) -> None:
+        self.events += 1
+        uid, version = document["metadata"]["uid"], document["metadata"]["resourceVersion"]
+        if (event == "ADDED") is (uid in self.pods):
+            self.wrong.append(f"{event} of {uid}, which was {'told before' if uid in self.pods else 'never told'}")
+        if (event, uid, version) in self.versions or self.pods.get(uid) == version:
+            self.wrong.append(f"{event} of {uid} at {version} came twice")
+        self.versions.add((event, uid, version))
+        if event == "DELETED":
+            del self.pods[uid]
+        else:
+            self.pods[uid] = version
+
+
+def test_a_watch_from_a_version_that_was_forgotten_lists_once_and_neither_loses_nor_doubles_a_pod(
+    cluster: KubernetesCluster, place: TestedCluster
+) -> None:
+    told, request = Told(), Request("list", "pods", place.namespace)
+    with closing(Connection(settings(place), SystemClock())) as connection:
+        _, old = listing(connection, request, SECONDS)
+        cluster.apply(scale(place, 2), timeout=SECONDS)  # something has happened since
+        until(lambda: replicas_seen(cluster, place) == 2, 60)
+        place.trouble.expire()
+        watch = Watch(connection, settings(place), SystemClock(), request, told.replaced, told.changed, _version=old)
+        watch.start()
+        try:
+            until(lambda: told.lists == 1, 60)
+            for replicas in (4, 1, 3):
+                cluster.apply(scale(place, replicas), timeout=SECONDS)
+                until(lambda: told.pods == pods_now(place, 10 + replicas), 60)  # noqa: B023 - called at once
+        finally:
+            watch.stop()
+            watch.join(10)
+    assert (told.lists, watch.relists, told.wrong) == (1, 1, [])
+    assert told.events >= 8  # five pods more, three of which went away
+
+
+def pods_now(place: TestedCluster, count: int) -> dict[str, str] | None:
+    """Versions by uid once there are so many pods, none of them on its way out."""
+    found = place.admin.want(Request("list", "pods", place.namespace))["items"]
+    if len(found) != count or any("deletionTimestamp" in pod["metadata"] for pod in found):
+        return None
+    return {pod["metadata"]["uid"]: pod["metadata"]["resourceVersion"] for pod in found}
 
 
 @pytest.fixture

@@ -129,12 +129,13 @@ class KubernetesControlPlane:
     def expire_watches(self) -> None:
         """Make a watch from any resource version of before answer 410:
 
-        etcd forgets, and the API server's own memory is emptied. Something is written while nobody can see it, or a watch that
-        has seen the very last write could go on.
+        etcd forgets, and the API server's own memory is emptied. Something is written twice while nobody can see it: whoever has
+        seen the very last write would find the next one after it still there, if that were the one to which etcd is compacted.
         """
         self.stop_api_server()
         try:
-            self._etcd_ask("put", key=b64encode(b"/rollout.test/expired").decode(), value=b64encode(b"yes").decode())
+            for value in (b"once", b"twice"):
+                self._etcd_ask("put", key=b64encode(b"/rollout.test/expired").decode(), value=b64encode(value).decode())
             self.compact_etcd()
         finally:
             self.start_api_server()
