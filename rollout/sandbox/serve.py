@@ -112,18 +112,20 @@ class Sandbox:
         return path
 
     def __enter__(self) -> Self:
-        self.serve(kube_api.NAME, self.kubernetes.respond)
-        self.serve(prometheus.NAME, self.prometheus.respond)
-        self.serve(skywalking.NAME, self.skywalking.respond)
-        self.serve(elasticsearch.NAME, self.elasticsearch.respond)
-        self.serve(alertmanager.NAME, self.alertmanager.respond)
-        self.serve(webhooks.NAME, self.webhooks.respond)
-        server = f"APISIX/{FLAVOURS[self.options.apisix].version}"
-        self.serve(APISIX, responding(self.apisix.handle, server))
-        self.serve(GATEWAY, responding(self.gateway.handle, server))
-        self._stack.callback(self.live.stop)
-        self.live.start()
-        self.clock.set_speed(self.options.speed)
+        with self._stack as opened:  # a port that is taken leaves nothing open
+            self.serve(kube_api.NAME, self.kubernetes.respond)
+            self.serve(prometheus.NAME, self.prometheus.respond)
+            self.serve(skywalking.NAME, self.skywalking.respond)
+            self.serve(elasticsearch.NAME, self.elasticsearch.respond)
+            self.serve(alertmanager.NAME, self.alertmanager.respond)
+            self.serve(webhooks.NAME, self.webhooks.respond)
+            server = f"APISIX/{FLAVOURS[self.options.apisix].version}"
+            self.serve(APISIX, responding(self.apisix.handle, server))
+            self.serve(GATEWAY, responding(self.gateway.handle, server))
+            opened.callback(self.live.stop)
+            self.live.start()
+            self.clock.set_speed(self.options.speed)
+            self._stack = opened.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,18 +28,14 @@ Opened = Callable[[Script], "tuple[ApiStub, KubernetesCluster]"]
 
 @pytest.fixture
 def opened(tmp_path: Path) -> Iterator[Opened]:
-    everything: list[tuple[ApiStub, KubernetesCluster]] = []
+    with ExitStack() as stack:
 
-    def open_one(script: Script) -> tuple[ApiStub, KubernetesCluster]:
-        stub = ApiStub(script)
-        settings = ClusterSettings(name="test", kubeconfig=kubeconfig(tmp_path, stub.port), read_timeout=0.4 * SECOND)
-        everything.append((stub, KubernetesCluster(settings, SystemClock())))
-        return everything[-1]
+        def open_one(script: Script) -> tuple[ApiStub, KubernetesCluster]:
+            stub = stack.enter_context(closing(ApiStub(script)))
+            settings = ClusterSettings(name="test", kubeconfig=kubeconfig(tmp_path, stub.port), read_timeout=0.4 * SECOND)
+            return stub, stack.enter_context(closing(KubernetesCluster(settings, SystemClock())))
 
-    yield open_one
-    for stub, cluster in everything:
-        cluster.close()
-        stub.close()
+        yield open_one
 
 
 def failing(cluster: KubernetesCluster, patch: PatchDeployment, timeout: timedelta = SECOND) -> RolloutError:

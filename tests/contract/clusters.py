@@ -213,10 +213,12 @@ def real_cluster(peer: KubernetesControlPlane) -> Iterator[TestedCluster]:
     path = peer.kubeconfig_for("rollout", "rollout")
     with closing(Connection(ClusterSettings(name="admin", kubeconfig=peer.kubeconfig), SystemClock())) as admin:
         cluster = TestedCluster("kubernetes", path, admin, RealTrouble(peer, namespace), namespace)
-        cluster.furnish()
-        peer.kubeconfig_for("rollout", "rollout", CONFIG / "rbac.yaml", into=namespace)
-        yield cluster
-        peer.api.delete(f"/api/v1/namespaces/{namespace}")
+        try:
+            cluster.furnish()
+            peer.kubeconfig_for("rollout", "rollout", CONFIG / "rbac.yaml", into=namespace)
+            yield cluster
+        finally:
+            peer.api.delete(f"/api/v1/namespaces/{namespace}")
 
 
 PLACES = ["sandbox", pytest.param("kubernetes", marks=[pytest.mark.peer("kubernetes"), pytest.mark.xdist_group("kubernetes")])]

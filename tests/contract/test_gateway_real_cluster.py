@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 from uuid import uuid4
 
@@ -54,15 +55,16 @@ def test_a_template_is_accepted_to_the_last_field(kubernetes_peer: KubernetesCon
 @pytest.fixture
 def objects(kubernetes_peer: KubernetesControlPlane) -> Iterator[tuple[KubernetesObjects, Place]]:
     namespace = f"gate-{uuid4().hex[:8]}"
-    kubeconfig = kubernetes_peer.kubeconfig_for("daemon", namespace, *RULES)
-    kubernetes_peer.api.apply(DEFINITION)
-    path = f"/apis/apisix.apache.org/v2/namespaces/{namespace}/apisixroutes"
-    wait_until(lambda: kubernetes_peer.api.exists(path), 60, "the new resource")
-    kubernetes_peer.api.create(path, {**ROUTE, "metadata": {"name": "shop", "namespace": namespace}})
-    made = KubernetesObjects(ClusterSettings(name="real", kubeconfig=kubeconfig), SystemClock())
-    yield made, Place(PlaceKind.APISIX_ROUTE, f"{namespace}/shop")
-    made.close()
-    kubernetes_peer.api.delete(f"/api/v1/namespaces/{namespace}")
+    with ExitStack() as stack:
+        stack.callback(kubernetes_peer.api.delete, f"/api/v1/namespaces/{namespace}")
+        kubeconfig = kubernetes_peer.kubeconfig_for("daemon", namespace, *RULES)
+        kubernetes_peer.api.apply(DEFINITION)
+        path = f"/apis/apisix.apache.org/v2/namespaces/{namespace}/apisixroutes"
+        wait_until(lambda: kubernetes_peer.api.exists(path), 60, "the new resource")
+        kubernetes_peer.api.create(path, {**ROUTE, "metadata": {"name": "shop", "namespace": namespace}})
+        made = KubernetesObjects(ClusterSettings(name="real", kubeconfig=kubeconfig), SystemClock())
+        stack.callback(made.close)
+        yield made, Place(PlaceKind.APISIX_ROUTE, f"{namespace}/shop")
 
 
 def test_a_gate_is_written_and_taken_back_with_the_rights_to_get_and_patch(objects: tuple[KubernetesObjects, Place]) -> None:

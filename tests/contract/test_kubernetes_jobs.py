@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,9 @@ def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestedCl
 
 @pytest.fixture
 def jobs(cluster: TestedCluster) -> Iterator[KubernetesJobs]:
-    found = KubernetesJobs(ClusterSettings(name="test", kubeconfig=cluster.kubeconfig), SystemClock())
-    wait_until(lambda: not found.may_create(cluster.namespace), 30, "the API server knows of the role that was just granted")
-    yield found
-    found.close()
+    with closing(KubernetesJobs(ClusterSettings(name="test", kubeconfig=cluster.kubeconfig), SystemClock())) as found:
+        wait_until(lambda: not found.may_create(cluster.namespace), 30, "the API server knows of the role that was just granted")
+        yield found
 
 
 def test_asked_for_twice_is_one_job(cluster: TestedCluster, jobs: KubernetesJobs) -> None:
@@ -137,9 +137,8 @@ def until_ended(jobs: KubernetesJobs, namespace: str, name: str) -> JobSeen:
 def pretended(tmp_path: Path) -> Iterator[tuple[TestedCluster, Sandboxed, KubernetesJobs]]:
     with sandbox_cluster(tmp_path) as (tested, trouble):
         quick = ClusterSettings(name="test", kubeconfig=tested.kubeconfig, read_timeout=timedelta(seconds=1))
-        jobs = KubernetesJobs(quick, SystemClock())
-        yield tested, trouble, jobs
-        jobs.close()
+        with closing(KubernetesJobs(quick, SystemClock())) as jobs:
+            yield tested, trouble, jobs
 
 
 Pretended = tuple[TestedCluster, Sandboxed, KubernetesJobs]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import timedelta
 
 import pytest
@@ -92,12 +92,11 @@ def world(request: pytest.FixtureRequest) -> Iterator[SignalWorld]:
     with ExitStack() as stack:
         if request.param == "sandbox":
             made = stack.enter_context(sandbox())
-            found = sandbox_world(made, source_at(made.urls["prometheus"], made.clock))
+            yield sandbox_world(made, stack.enter_context(closing(source_at(made.urls["prometheus"], made.clock))))
         else:
-            peers = [request.getfixturevalue(f"{name}_peer") for name in ("prometheus", "exporter")]
-            found = real_world(Gateway(*peers))
-        stack.callback(found.source.close)
-        yield found
+            gateway = Gateway(*(request.getfixturevalue(f"{name}_peer") for name in ("prometheus", "exporter")))
+            stack.callback(gateway.source.close)
+            yield real_world(gateway)
 
 
 def test_5xx_answers_and_requests_are_counted_per_pod_to_the_last_one(world: SignalWorld) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -31,7 +31,7 @@ def source_at(made: Sandbox, flavour: Flavour) -> tuple[SkyWalkingSource, SkyWal
     return source, pretend
 
 
-def real_world(oap: OapServer) -> SignalWorld:
+def real_world(oap: OapServer, source: SkyWalkingSource) -> SignalWorld:
     """Push a finished minute to a real OAP: an erring pod, one with more errors than a page holds, a healthy one, an idle one."""
     service = f"shop-{oap.now()}"
     minute = oap.now() // 60_000 * 60_000 - 180_000
@@ -46,7 +46,6 @@ def real_world(oap: OapServer) -> SignalWorld:
         oap.push_logs([agent.log(service, instance, minute + n, "boom") for n in range(lines)])
         oap.push_logs([agent.log(service, instance, minute + 500, "fine", level="INFO")])
     truth = {pod: Truth(requests, errors, errors, lines) for pod, (requests, errors, lines) in zip(pods, figures, strict=False)}
-    source = SkyWalkingSource("sw", SkyWalkingSettings(url=oap.url), SystemClock())
     world = SignalWorld(source, service, Window(start, start + MINUTE), truth, pods[3], stranger(), SystemClock())
 
     def complete() -> bool:
@@ -73,12 +72,12 @@ def real_world(oap: OapServer) -> SignalWorld:
 def world(request: pytest.FixtureRequest) -> Iterator[SignalWorld]:
     with ExitStack() as stack:
         if request.param == "oap":
-            made = real_world(request.getfixturevalue("oap_peer"))
-            stack.callback(made.source.close)
+            oap: OapServer = request.getfixturevalue("oap_peer")
+            settings = SkyWalkingSettings(url=oap.url)
+            yield real_world(oap, stack.enter_context(closing(SkyWalkingSource("sw", settings, SystemClock()))))
         else:
             at = stack.enter_context(sandbox())
-            made = sandbox_world(at, source_at(at, FLAVOURS[request.param])[0])
-        yield made
+            yield sandbox_world(at, source_at(at, FLAVOURS[request.param])[0])
 
 
 def test_error_traces_and_calls_are_counted_per_pod(world: SignalWorld) -> None:

@@ -213,12 +213,12 @@ def test_another_process_hears_of_commands_and_submissions_also_after_a_restart(
 
 def test_closing_does_not_wait_for_a_stopped_server_longer_than_its_patience(url: str, server: PostgreSql) -> None:
     ears = Ears()
-    store = open_store(url, clock=StandingClock(), patience=PATIENCE)
-    store.subscribe(ears)
-    assert ears.hear("")
-    server.pause()
-    with Stopwatch() as watch:
-        store.close()
+    with closing(open_store(url, clock=StandingClock(), patience=PATIENCE)) as store:
+        store.subscribe(ears)
+        assert ears.hear("")
+        server.pause()
+        with Stopwatch() as watch:
+            store.close()
     assert watch.seconds < PATIENCE.total_seconds() + SLACK
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from rollout.core.history import Outcome
@@ -38,9 +38,7 @@ def test_three_daemons_share_300_rollouts_while_one_is_killed_and_one_sleeps(pos
     with ExitStack() as stack:
         arena = stack.enter_context(Arena(COUNT))
         arena.behave(BAD, CRASHES)
-        stores = [open_store(postgresql_database, clock=CLOCK) for _ in range(3)]
-        for store in stores:
-            stack.callback(store.close)
+        stores = [stack.enter_context(closing(open_store(postgresql_database, clock=CLOCK))) for _ in range(3)]
         killed, frozen, last = (stack.enter_context(Node(arena, f"d{n}", store, chat)) for n, store in enumerate(stores))
         for number in range(COUNT):
             last.desk.submit(arena.plan(number, BAD if number % 10 == 0 else GOOD), "", "ada")
@@ -74,9 +72,7 @@ def test_a_daemon_that_slept_forgets_what_another_took(postgresql_database: str)
     schema.upgrade(postgresql_database, clock=CLOCK)
     with ExitStack() as stack:
         arena = stack.enter_context(Arena(2))
-        stores = [open_store(postgresql_database, clock=CLOCK) for _ in range(2)]
-        for store in stores:
-            stack.callback(store.close)
+        stores = [stack.enter_context(closing(open_store(postgresql_database, clock=CLOCK))) for _ in range(2)]
         chat = Chat()
         sleeper = stack.enter_context(Node(arena, "sleeper", stores[0], chat, lease=1.0))
         for number in range(2):
@@ -102,9 +98,7 @@ def test_a_clean_stop_hands_over_at_once(tmp_path: Path) -> None:
     schema.upgrade(url, clock=CLOCK)
     with ExitStack() as stack:
         arena = stack.enter_context(Arena(3))
-        stores = [open_store(url, clock=CLOCK) for _ in range(2)]
-        for store in stores:
-            stack.callback(store.close)
+        stores = [stack.enter_context(closing(open_store(url, clock=CLOCK))) for _ in range(2)]
         with Node(arena, "first", stores[0], Chat(), lease=600) as first:
             for number in range(3):
                 first.desk.submit(arena.plan(number, soak="10h"), "", "ada")
