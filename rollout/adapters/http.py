@@ -10,21 +10,22 @@ import json
 import logging
 import re
 import ssl
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 from urllib.parse import urlsplit
 
 import httpx
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from rollout.adapters.breaker import Breaker
+from rollout.adapters.http_body import ENCODING, BodyError, unpacked
 from rollout.core.errors import Rejected, Unavailable
 from rollout.core.quantities import Duration, Flag, Whole, wrong
-from rollout.core.wording import span
+from rollout.core.wording import listed, span
 from rollout.ports import Clock
 
 LONGEST_BODY = 32 * 1024 * 1024
@@ -70,6 +71,17 @@ BackendUrl = Annotated[str, AfterValidator(check_url)]
 SecretUrl = Annotated[SecretStr, AfterValidator(check_secret_url)]
 
 
+def check_header(secret: SecretStr) -> SecretStr:
+    """Accept what can stand in a header: printable ASCII. The text of it never enters the message."""
+    value = secret.get_secret_value()
+    if not (value.isascii() and value.isprintable()):
+        raise wrong("a header or token holds a character that no header can carry", "plain ASCII in one line, without a line break")
+    return secret
+
+
+HeaderSecret = Annotated[SecretStr, AfterValidator(check_header)]
+
+
 class ConnectionSettings(BaseModel):
     """How to reach one HTTP backend, but for its URL. The environment's proxy variables are not read."""
 
@@ -80,14 +92,27 @@ class ConnectionSettings(BaseModel):
     connections: Annotated[Whole, Field(ge=1, le=64)] = 4
     username: str = ""
     password: SecretStr | None = None
-    bearer_token: SecretStr | None = None
+    bearer_token: HeaderSecret | None = None
     bearer_token_file: Path | None = None
-    headers: Mapping[str, SecretStr] = Field(default_factory=dict)
+    headers: Mapping[Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")], HeaderSecret] = Field(default_factory=dict)
     proxy: SecretUrl | None = None
     ca_file: Path | None = None
     client_certificate: Path | None = None
     client_key: Path | None = None
     insecure_skip_verify: Flag = False
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        """Refuse what would be left out without a word."""
+        ways = {"username": self.username, "bearer_token": self.bearer_token, "bearer_token_file": self.bearer_token_file}
+        given = [name for name, value in ways.items() if value]
+        if len(given) > 1:
+            raise wrong(f"{listed(given)} are given, and only one of them can be shown", "keep one of them", given[-1])
+        if self.password is not None and not self.username:
+            raise wrong("a password without a username is shown to nobody", "give `username` beside it", "password")
+        if self.client_key is not None and self.client_certificate is None:
+            raise wrong("a key without its certificate is shown to nobody", "give `client_certificate` beside it", "client_key")
+        return self
 
 
 class BackendSettings(ConnectionSettings):
@@ -167,8 +192,8 @@ class Backend:
         """Send one request and read the whole answer.
 
         Any status below 500 but 429 comes back as a Reply; so does a 5xx whose body is JSON, because GraphQL and Prometheus say
-        in it what is wrong. Raises Unavailable: no connection, a timeout, an answer cut off or too long, 429, another 5xx, an
-        open breaker.
+        in it what is wrong, unless it asks for a pause (Retry-After). Raises Unavailable: no connection, a timeout, an answer cut
+        off or too long, 429, another 5xx, an open breaker.
         """
         headers = {"Accept": "application/json"}
         if content is not None:
@@ -188,53 +213,68 @@ class Backend:
         headers: Mapping[str, str],
     ) -> Reply:
         deadline = self._clock.monotonic() + self._limit
-        failure: str
         try:
             with self._client.stream(
                 method, self._url + path, params=params, data=form, content=content, headers=dict(headers)
             ) as answer:
                 body = self._read(answer, deadline)
                 return Reply(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, body)
-        except httpx.ConnectTimeout:
-            failure = f"no connection within {span(self._settings.connect_timeout)}"
-        except httpx.PoolTimeout:
-            failure = f"all {self._settings.connections} connections to it were busy for {span(self._settings.timeout)}"
-        except httpx.TimeoutException:
-            failure = f"no answer within {span(self._settings.timeout)}"
-        except httpx.ConnectError as error:
-            failure = _connect_failure(error)
-        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-            failure = "the connection broke before the answer was complete"
-        except httpx.HTTPError as error:
-            failure = f"the request failed ({type(error).__name__})"
-        except httpx.InvalidURL:
-            failure = "the URL cannot be used"
-        except OSError as error:
-            failure = f"a file of its settings cannot be read ({error.strerror or type(error).__name__})"
+        except (httpx.HTTPError, httpx.InvalidURL, BodyError, UnicodeError, OSError) as error:
+            failure = self._worded(error)
         raise Unavailable(self.name, failure, maybe_done=method not in {"GET", "HEAD"}) from None
 
+    def _worded(self, error: Exception) -> str:
+        """Say what went wrong, without the exception's own text, which may hold the URL."""
+        match error:
+            case BodyError():
+                return str(error)
+            case httpx.ConnectError():
+                return _connect_failure(error)
+            case OSError():
+                return f"a file of its settings cannot be read ({error.strerror or type(error).__name__})"
+        settings = self._settings
+        words = next((words for kinds, words in _FAILURES if isinstance(error, kinds)), "the request failed ({kind})")
+        return words.format(
+            connect=span(settings.connect_timeout), all=span(settings.timeout), connections=settings.connections,
+            kind=type(error).__name__,
+        )  # fmt: skip
+
     def _read(self, answer: httpx.Response, deadline: float) -> bytes:
+        return unpacked(self._in_time(answer, deadline), answer.headers.get("content-encoding", ""), LONGEST_BODY)
+
+    def _in_time(self, answer: httpx.Response, deadline: float) -> Iterator[bytes]:
         # The read timeout starts anew with every piece, so a peer that drips would hold us for ever without a deadline.
-        pieces = bytearray()
-        for piece in answer.iter_bytes():
-            pieces += piece
-            if len(pieces) > LONGEST_BODY:
-                raise Unavailable(self.name, f"its answer is longer than {LONGEST_BODY // 2**20} MiB")
+        for piece in answer.iter_raw():
+            yield piece
             if self._clock.monotonic() > deadline:
-                raise Unavailable(self.name, f"its answer was not complete within {span(self._settings.timeout)}")
-        return bytes(pieces)
+                raise BodyError(f"its answer was not complete within {span(self._settings.timeout)}")
 
     def _refuse_overload(self, reply: Reply) -> None:
+        wait = retry_after(reply, self._clock.now())
         if reply.status == httpx.codes.TOO_MANY_REQUESTS:
-            raise Unavailable(self.name, "HTTP 429: too many requests", retry_after=retry_after(reply, self._clock.now()))
-        if reply.status >= httpx.codes.INTERNAL_SERVER_ERROR and not is_json(reply):
-            raise Unavailable(self.name, describe(reply), retry_after=retry_after(reply, self._clock.now()))
+            raise Unavailable(self.name, "HTTP 429: too many requests", retry_after=wait)
+        if reply.status >= httpx.codes.INTERNAL_SERVER_ERROR and (wait is not None or not is_json(reply)):
+            raise Unavailable(self.name, describe(reply), retry_after=wait)
+
+
+_FAILURES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
+    (httpx.ConnectTimeout, "no connection within {connect}"),
+    (httpx.PoolTimeout, "all {connections} connections to it were busy for {all}"),
+    (httpx.TimeoutException, "no answer within {all}"),
+    ((httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError), "the connection broke before the answer was complete"),
+    (httpx.InvalidURL, "the URL cannot be used"),
+    (UnicodeError, "what it is to be shown (a token, a header) is no plain text"),
+)
 
 
 def _client(settings: ConnectionSettings) -> httpx.Client:
     timeout = httpx.Timeout(settings.timeout.total_seconds(), connect=settings.connect_timeout.total_seconds())
     limits = httpx.Limits(max_connections=settings.connections, max_keepalive_connections=settings.connections)
-    headers = {"User-Agent": "rollout", **{name: value.get_secret_value() for name, value in settings.headers.items()}}
+    headers = {
+        "User-Agent": "rollout",
+        "Accept-Encoding": ENCODING,
+        **{name: value.get_secret_value() for name, value in settings.headers.items()},
+    }
     auth: httpx.Auth | None = None
     if settings.bearer_token_file is not None:
         auth = _TokenFile(settings.bearer_token_file)
@@ -316,7 +356,7 @@ def describe(reply: Reply) -> str:
     text = reply.text.strip()
     status = f"HTTP {reply.status}"
     if location := reply.headers.get("location", ""):
-        return f"{status}: it redirects to {urlsplit(location).netloc or 'another path'} (a login page, or a wrong URL?)"
+        return f"{status}: it redirects to {_host(location)} (a login page, or a wrong URL?)"
     if not text:
         return f"{status} with an empty body"
     if text[:1] == "<":  # not by content type: Slack says `no_service` as text/html
@@ -325,6 +365,14 @@ def describe(reply: Reply) -> str:
     if text[:1] in "{[" and not is_json(reply):
         return f"{status} with JSON that is cut off or broken after {len(reply.body)} bytes"
     return f"{status}: {shorten(text)}"
+
+
+def _host(location: str) -> str:
+    """Where a redirect leads: host and port alone, because a path or a query may hold a token."""
+    try:
+        return shorten(urlsplit(location).netloc.rpartition("@")[2], 80) or "another path"
+    except ValueError:
+        return "a place that is no URL"
 
 
 def shorten(text: str, limit: int = _SHOWN) -> str:

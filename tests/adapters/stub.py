@@ -34,7 +34,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Say:
-    """One answer. `cut_at`: send only so many bytes of the body, then close. `hang`: send nothing until the server stops."""
+    """One answer. `cut_at`: send only so many bytes of the body, then close. `hang`: send nothing until the server stops.
+
+    `drip`: send the body byte by byte, and call this before each.
+    """
 
     status: int = 200
     body: object = ""
@@ -42,6 +45,7 @@ class Say:
     headers: Mapping[str, str] = field(default_factory=dict)
     cut_at: int | None = None
     hang: bool = False
+    drip: Callable[[], None] | None = None
 
     @property
     def raw(self) -> bytes:
@@ -90,9 +94,9 @@ class Stub:
         seen = Seen(handler.command, parts.path, query, {k.lower(): v for k, v in handler.headers.items()}, body)
         self.seen.append(seen)
         say = self.script(seen)
+        handler.close_connection = True
         if say.hang:
             self.stopping.wait(30)
-            handler.close_connection = True
             return
         with contextlib.suppress(OSError):
             handler.send_response(say.status)
@@ -103,8 +107,12 @@ class Stub:
             # No keep-alive: an idle connection would hold this server's thread until the client closes.
             handler.send_header("Connection", "close")
             handler.end_headers()
-            handler.wfile.write(say.raw if say.cut_at is None else say.raw[: say.cut_at])
-        handler.close_connection = True
+            if say.drip is None:
+                handler.wfile.write(say.raw if say.cut_at is None else say.raw[: say.cut_at])
+                return
+            for byte in say.raw:
+                say.drip()
+                handler.wfile.write(bytes([byte]))
 
     def close(self) -> None:
         self.stopping.set()

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import gzip
 import logging
 import threading
+import tracemalloc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +13,17 @@ import pytest
 from pydantic import ValidationError
 
 from rollout.adapters.breaker import Breaker
-from rollout.adapters.http import Backend, BackendSettings, Reply, describe, parse_json, refuse_status, retry_after, shorten
+from rollout.adapters.http import (
+    LONGEST_BODY,
+    Backend,
+    BackendSettings,
+    Reply,
+    describe,
+    parse_json,
+    refuse_status,
+    retry_after,
+    shorten,
+)
 from rollout.adapters.slack import SlackSettings
 from rollout.core.errors import Rejected, Unavailable
 from tests.adapters.stub import HandClock, Say, closed_port, stub
@@ -225,3 +237,107 @@ def test_a_wait_that_the_backend_asks_for_is_kept() -> None:
     assert breaker.is_open
     clock.advance(2 * SECOND)
     assert not breaker.is_open
+
+
+def packed(body: bytes, encoding: str = "gzip") -> Say:
+    return Say(body=body, headers={"Content-Encoding": encoding})
+
+
+def test_a_body_that_is_packed_is_unpacked_also_in_several_members() -> None:
+    body = gzip.compress(b'{"a": ') + gzip.compress(b"1}")
+    with stub(packed(body)) as server, backend(server.url) as peer:
+        assert peer.send("GET", "/").body == b'{"a": 1}'
+        assert server.seen[0].headers["accept-encoding"] == "gzip"
+
+
+BOMB = gzip.compress(b"\0" * (64 << 20))
+
+
+@pytest.mark.parametrize(
+    ("say", "words"),
+    [
+        (packed(BOMB), "longer than 32 MiB"),
+        (packed(gzip.compress(BOMB), "gzip, gzip"), "packed as 'gzip, gzip', which nobody asked for"),
+        (packed(b"\x0b\x02\x80{}\x03", "br"), "packed as 'br', which nobody asked for"),
+        (packed(gzip.compress(b'{"status": "success"}' * 100)[:30]), "gzip that breaks off"),
+        (packed(gzip.compress(b"{}")[:-1]), "gzip that breaks off"),
+        (packed(b"{}"), "no gzip, although it says so"),
+        (packed(gzip.compress(b"{}")[:-8] + b"\0" * 8), "no gzip, although it says so"),
+    ],
+    ids=["bomb", "bomb in a bomb", "br", "cut", "cut by one byte", "plain", "wrong sum"],
+)
+def test_a_body_that_is_not_packed_as_it_should_be_is_unavailable_and_costs_no_memory(say: Say, words: str) -> None:
+    with stub(say) as server, backend(server.url) as peer:
+        tracemalloc.start()
+        try:
+            with pytest.raises(Unavailable, match=words):
+                peer.send("GET", "/")
+            assert tracemalloc.get_traced_memory()[1] < 3 * LONGEST_BODY
+        finally:
+            tracemalloc.stop()
+
+
+def test_a_body_that_drips_is_given_up_when_its_time_is_over() -> None:
+    clock = HandClock()
+    dripping = Say(body=b" " * 100, drip=lambda: clock.advance(SECOND))
+    late = pytest.raises(Unavailable, match="was not complete within 10 s")
+    with stub(dripping) as server:
+        peer = Backend("prom", BackendSettings(url=server.url), clock, url=server.url)
+        with closing(peer), late as caught:
+            peer.send("POST", "/", content=b"{}")
+    assert caught.value.maybe_done
+
+
+def test_a_redirect_shows_a_host_and_never_what_it_carries() -> None:
+    told = {
+        "https://user:secret@sso.example.com/login?state=secret": "it redirects to sso.example.com (",
+        "/login?token=secret": "it redirects to another path (",
+        "http://[secret": "it redirects to a place that is no URL (",
+    }
+    for location, words in told.items():
+        with stub(Say(302, "", headers={"Location": location})) as server, backend(server.url) as peer:
+            shown = describe(peer.send("GET", "/"))
+        assert words in shown
+        assert "secret" not in shown
+
+
+def test_a_pause_that_is_asked_for_is_kept_also_where_the_body_is_json() -> None:
+    answer = Say(503, {"error": "overloaded"}, headers={"Retry-After": "20"})
+    with stub(answer) as server, backend(server.url) as peer:
+        with pytest.raises(Unavailable, match="overloaded") as caught:
+            peer.send("GET", "/")
+        assert caught.value.retry_after == 20 * SECOND
+        assert peer.breaker.is_open
+
+
+@pytest.mark.parametrize("token", [b"\xff\xfetoken", b"to\nken"])
+def test_a_token_file_that_holds_no_token_is_told_without_its_text(tmp_path: Path, token: bytes) -> None:
+    path = tmp_path / "token"
+    path.write_bytes(token)
+    with stub(Say(body={})) as server, backend(server.url, bearer_token_file=str(path)) as peer:
+        with pytest.raises(Unavailable) as caught:
+            peer.send("GET", "/")
+        assert server.seen == []
+    assert str(caught.value) in {
+        "prom: what it is to be shown (a token, a header) is no plain text",
+        "prom: the request failed (LocalProtocolError)",
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"bearer_token": "verysecrét"}, "a character that no header can carry"),
+        ({"bearer_token": "verysecret\n"}, "a character that no header can carry"),
+        ({"headers": {"X-Key": "verysecret\r\nX-Other: 1"}}, "a character that no header can carry"),
+        ({"headers": {"X Key": "verysecret"}}, "should match pattern"),
+        ({"password": "verysecret"}, "a password without a username"),
+        ({"username": "u", "password": "verysecret", "bearer_token": "verysecret"}, "username, bearer_token are given"),
+        ({"client_key": "key.pem"}, "a key without its certificate"),
+    ],
+)
+def test_settings_that_would_fail_at_night_or_be_left_out_are_refused_at_once(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        BackendSettings.model_validate({"url": "http://prometheus:9090", **settings})
+    assert words in str(caught.value)
+    assert "verysecr" not in str(caught.value)

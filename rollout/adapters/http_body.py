@@ -1,0 +1,54 @@
+"""The body of an answer, unpacked within a limit: two KiB of gzip that is packed twice are a gigabyte before a client looks at it.
+
+Only gzip is asked for, so only gzip is understood. Unlike a client that takes what came, a body that breaks off before its
+end is an error, also where the length of what was sent is right.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+
+ENCODING = "gzip"
+"""What goes into Accept-Encoding."""
+_GZIP = 31
+"""zlib's number for "a gzip header, the largest window"."""
+_PIECE = 1 << 20
+
+
+class BodyError(ValueError):
+    """A body that is too long, or not packed as it says. The text is for people."""
+
+
+def unpacked(pieces: Iterable[bytes], encoding: str, limit: int) -> bytes:
+    """Put the pieces together; `encoding` is the Content-Encoding. Raises BodyError, also for more than `limit` bytes."""
+    match encoding.strip().lower():
+        case "" | "identity":
+            parts = pieces
+        case "gzip" | "x-gzip":
+            parts = _gunzip(pieces)
+        case other:
+            raise BodyError(f"its answer is packed as {other[:40]!r}, which nobody asked for")
+    whole = bytearray()
+    for part in parts:
+        whole += part
+        if len(whole) > limit:
+            raise BodyError(f"its answer is longer than {limit // 2**20} MiB")
+    return bytes(whole)
+
+
+def _gunzip(pieces: Iterable[bytes]) -> Iterable[bytes]:
+    """Unpack at most a MiB at a time; several members one after the other are one body, as gzip means it."""
+    member, begun = zlib.decompressobj(_GZIP), False
+    try:
+        for piece in pieces:
+            rest, begun = piece, begun or bool(piece)
+            while rest:
+                if member.eof:
+                    member = zlib.decompressobj(_GZIP)
+                yield member.decompress(rest, _PIECE)
+                rest = member.unused_data if member.eof else member.unconsumed_tail
+    except zlib.error:
+        raise BodyError("its answer is no gzip, although it says so") from None
+    if begun and not member.eof:
+        raise BodyError("its answer is gzip that breaks off")
