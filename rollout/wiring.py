@@ -127,7 +127,7 @@ def open_parts(
     clock = clock or SystemClock()
     stack = ExitStack()
     with stack:
-        store = open_store(database or settings.database.address, clock=clock)
+        store = open_store(database or settings.database.address, clock=clock, process=daemon_name())
         stack.callback(store.close)
         codec = StoredCodec(store)
         desk = Desk(

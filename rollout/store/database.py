@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -55,6 +55,8 @@ class Database:
     """SQLite's file, where it is a plain one."""
     listen: Callable[[Callable[[str], None]], Listening] | None = None
     """Begin to listen for what other processes write; None where the database cannot tell."""
+    end_transactions: Callable[[Connection, Sequence[str], timedelta], list[str]] | None = None
+    """End transactions of these daemons that are older; None where no process can keep locks that another one needs."""
     closed: threading.Event = field(default_factory=threading.Event)
     begin_call: Callable[[], None] = lambda: None
     """Called at the start of each call: PostgreSQL's connections share one patience, SQLite's file is looked at."""
@@ -175,17 +177,18 @@ def _worth_repeating(error: Exception) -> bool:
     return cause.connection_invalidated and not committing and type(cause.orig).__name__ != "Silence"
 
 
-def open_database(url: str, clock: Clock, *, patience: float = 5.0, migrating: bool = False) -> Database:
+def open_database(url: str, clock: Clock, *, patience: float = 5.0, migrating: bool = False, process: str = "") -> Database:
     """Prepare connections to `url`; nothing is connected yet. Raises Refused for a URL that is none of ours.
 
     `patience`: seconds that one call may wait for a lock or for an answer. `migrating`: foreign keys are not enforced.
+    `process`: who this is, for PostgreSQL's list of sessions.
     """
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
         return _sqlite(parsed, clock, patience, migrating=migrating)
     from rollout.store.postgresql import open_postgresql  # noqa: PLC0415 - psycopg is an extra that SQLite users lack
 
-    return open_postgresql(parsed, clock, MIGRATION if migrating else patience)
+    return open_postgresql(parsed, clock, MIGRATION if migrating else patience, process)
 
 
 def _parse(url: str) -> URL:

@@ -4,7 +4,7 @@ A server that is stopped (SIGSTOP, a frozen virtual machine, a hung disk) keeps 
 on acknowledging, so no timeout of TCP or of the server helps. psycopg waits for the socket in slices of 0.1 s;
 `BoundedConnection` counts the empty slices of one call and closes the connection when patience is over. What the server itself
 can bound, it bounds: `statement_timeout`, `lock_timeout`, and `idle_in_transaction_session_timeout`, which frees the locks of
-a daemon that sleeps.
+a daemon that sleeps; what the server cannot bound, the next owner ends (postgresql_sessions).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from rollout.ports import Clock
 from rollout.store.columns import dumps
 from rollout.store.database import Database
 from rollout.store.faults import Place
+from rollout.store.postgresql_sessions import end_transactions, session_name
 from rollout.store.sql_commands import CHANNEL
 
 try:
@@ -82,7 +83,7 @@ class BoundedConnection(psycopg.Connection[Any]):
             raise Silence("is connected, but says nothing (stopped, frozen, or its disk hangs)")
 
 
-def open_postgresql(url: URL, clock: Clock, patience: float) -> Database:
+def open_postgresql(url: URL, clock: Clock, patience: float, process: str = "") -> Database:
     """Prepare connections. `statement_timeout` and `lock_timeout` lie under `patience`, so that the server answers first."""
     name = f"PostgreSQL {url.host or 'on the local socket'}{f':{url.port}' if url.port else ''}/{url.database or ''}"
     engine = sa.create_engine(
@@ -91,7 +92,7 @@ def open_postgresql(url: URL, clock: Clock, patience: float) -> Database:
     )  # fmt: skip
 
     def connect(_dialect: object, _record: object, arguments: list[Any], parameters: dict[str, Any]) -> BoundedConnection:
-        return BoundedConnection.connect(*arguments, **bounded(parameters, patience))
+        return BoundedConnection.connect(*arguments, **bounded(parameters, patience, process))
 
     event.listen(engine, "do_connect", connect)
 
@@ -101,12 +102,13 @@ def open_postgresql(url: URL, clock: Clock, patience: float) -> Database:
     reader = engine.execution_options(isolation_level="AUTOCOMMIT")
     return Database(
         Place(name, patience), "postgresql", clock, reader=reader, writer=engine,
-        begin_call=begin_call, listen=lambda changed: Listener(engine, changed, patience),
+        begin_call=begin_call, listen=lambda changed: Listener(engine, changed, patience, process),
+        end_transactions=end_transactions,
     )  # fmt: skip
 
 
-def bounded(parameters: dict[str, Any], patience: float) -> dict[str, Any]:
-    """Add the bounds to connection parameters; what the URL says itself goes first."""
+def bounded(parameters: dict[str, Any], patience: float, process: str) -> dict[str, Any]:
+    """Add the bounds, and whose session it is, to connection parameters; what the URL says itself goes first."""
     milliseconds = int(patience * 1000)
     options = (f"-c statement_timeout={int(milliseconds * 0.8)} -c lock_timeout={int(milliseconds * 0.6)} "
                "-c idle_in_transaction_session_timeout=5000 -c timezone=UTC")  # fmt: skip
@@ -117,7 +119,7 @@ def bounded(parameters: dict[str, Any], patience: float) -> dict[str, Any]:
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,
-        "application_name": "rollout",
+        "application_name": session_name(process),
     }
     return defaults | parameters | {"options": f"{options} {parameters.get('options', '')}".strip()}
 
@@ -125,10 +127,11 @@ def bounded(parameters: dict[str, Any], patience: float) -> dict[str, Any]:
 class Listener:
     """A thread of its own that waits for NOTIFY, connects again when it must, and then says that anything may have changed."""
 
-    def __init__(self, engine: Engine, changed: Callable[[str], None], patience: float) -> None:
+    def __init__(self, engine: Engine, changed: Callable[[str], None], patience: float, process: str) -> None:
         self._engine = engine
         self._changed = changed
         self._patience = patience
+        self._process = process
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rollout-listen", daemon=True)
         self._thread.start()
@@ -150,7 +153,9 @@ class Listener:
     def _connect(self) -> BoundedConnection:
         _patience.left = self._patience
         arguments, parameters = self._engine.dialect.create_connect_args(self._engine.url)
-        connection = BoundedConnection.connect(*arguments, autocommit=True, **bounded(dict(parameters), self._patience))
+        connection = BoundedConnection.connect(
+            *arguments, autocommit=True, **bounded(dict(parameters), self._patience, self._process)
+        )
         try:
             connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL))).close()
         except BaseException:

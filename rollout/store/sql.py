@@ -37,13 +37,14 @@ BATCH = 200
 """Transitions per transaction: long enough that the fsync is shared, short enough that nobody waits long for the writer."""
 
 
-def open_store(url: str, *, clock: Clock, patience: timedelta = timedelta(seconds=5)) -> SqlStore:
+def open_store(url: str, *, clock: Clock, patience: timedelta = timedelta(seconds=5), process: str = "") -> SqlStore:
     """Open the database at `url`, whose tables must be of this version (an SQLite database in memory gets them now).
 
-    `patience`: how long one call waits for a lock or an answer. Raises Refused (a URL that is none, tables of another version,
-    with the remedy) and Unavailable.
+    `patience`: how long one call waits for a lock or an answer. `process`: the name under which this process holds its lease;
+    PostgreSQL shows it beside each session, and who takes over from it ends them. Raises Refused (a URL that is none, tables
+    of another version, with the remedy) and Unavailable.
     """
-    database = open_database(url, clock, patience=patience.total_seconds())
+    database = open_database(url, clock, patience=patience.total_seconds(), process=process)
     try:
         if database.dialect == "sqlite" and database.reader is database.writer:
             upgrade_database(database)
@@ -97,6 +98,9 @@ class SqlStore:
         def work(connection: sa.Connection) -> Sequence[RolloutRow]:
             self._inherit(connection, daemon)
             now = self._database.now(connection)
+            if self._database.end_transactions is not None and (silent := sql_lease.silent(connection, now)):
+                for ended in self._database.end_transactions(connection, silent, lease / 2):
+                    log.warning("transaction-ended", daemon=ended, why="its lease has run out, and it kept locks")
             return sql_lease.claim(connection, daemon, now, limit=limit, lease=lease)
 
         claimed = self._database.write(work)

@@ -32,12 +32,11 @@ def claim(connection: Connection, daemon: str, now: datetime, *, limit: int, lea
         ids += _longest_due(connection, t.rollout.c.owner.in_(takeable), limit - len(ids))
     if not ids:
         return []
-    connection.execute(sa.update(t.rollout).where(t.rollout.c.id == sa.bindparam("taken")).values(owner=daemon),
-                       [{"taken": id_} for id_ in ids])  # fmt: skip
     rows: list[RolloutRow] = []
     for start in range(0, len(ids), AT_ONCE):
-        mine = sa.select(t.rollout).where(t.rollout.c.id.in_(ids[start : start + AT_ONCE]))
-        rows += (rollout_row(row) for row in connection.execute(mine))
+        these = t.rollout.c.id.in_(ids[start : start + AT_ONCE])
+        connection.execute(sa.update(t.rollout).where(these).values(owner=daemon))
+        rows += (rollout_row(row) for row in connection.execute(sa.select(t.rollout).where(these)))
     return sorted(rows, key=lambda row: (row.wake_at is not None, row.wake_at or now, row.id))
 
 
@@ -99,6 +98,11 @@ def owned(connection: Connection, daemon: str, now: datetime) -> frozenset[str]:
 def living(connection: Connection, now: datetime) -> tuple[str, ...]:
     """Name the daemons whose lease holds."""
     return tuple(connection.scalars(sa.select(t.daemon.c.id).where(t.daemon.c.lease_until > now).order_by(t.daemon.c.id)))
+
+
+def silent(connection: Connection, now: datetime) -> list[str]:
+    """Name the daemons whose lease has run out, whether or not their row is locked."""
+    return list(connection.scalars(sa.select(t.daemon.c.id).where(t.daemon.c.lease_until <= now)))
 
 
 def alive(connection: Connection, daemon: str, now: datetime) -> bool:

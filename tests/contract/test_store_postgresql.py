@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Self
 
+import psycopg
 import pytest
 import sqlalchemy as sa
+from psycopg import sql
 from sqlalchemy import event as sa_event
 
 from rollout.core.commands import Verb
 from rollout.core.errors import Unavailable
+from rollout.store.postgresql_sessions import session_name
 from rollout.store.schema import upgrade
 from rollout.store.sql import SqlStore, open_store
 from tests.contract.stores import (
@@ -33,8 +36,10 @@ from tests.contract.stores import (
     transition,
 )
 from tests.peers.postgresql import PostgreSql
+from tests.peers.process import wait_until
 
 PATIENCE = timedelta(seconds=1)
+SHORT = timedelta(seconds=1)
 CONNECTING = 2.0
 """psycopg waits at least this long for a connection."""
 SLACK = 1.5
@@ -63,6 +68,12 @@ def server(request: pytest.FixtureRequest, url: str) -> Iterator[PostgreSql]:
     yield peer
     with suppress(ProcessLookupError):
         peer.resume()
+
+
+def session(url: str, daemon: str) -> psycopg.Connection[tuple[object, ...]]:
+    """A session as that daemon has them, in which the server does not wait long."""
+    timeouts = "-c idle_in_transaction_session_timeout=300 -c statement_timeout=300"
+    return psycopg.connect(url.replace("+psycopg", ""), application_name=session_name(daemon), options=timeouts)
 
 
 class Stopwatch:
@@ -228,3 +239,33 @@ def test_leases_follow_the_clock_of_the_database_and_not_those_of_the_daemons(ur
     with closing(open_store(url, clock=wrong)) as other:
         assert other.claim("d2", limit=9, lease=LEASE) == []
         assert store.commit("d1", [transition(row)]) == {row.id}
+
+
+@pytest.mark.parametrize("locked", ["daemon", "rollout"])
+def test_a_daemon_that_was_stopped_between_two_messages_of_a_transaction_does_not_keep_its_rollouts(
+    url: str, store: SqlStore, locked: str
+) -> None:
+    """The server waits for its next message without a timeout: such a session is not idle, and no statement runs."""
+    (row,) = submitted(store)
+    assert store.claim("d1", limit=9, lease=SHORT) == [row]
+    with session(url, "d1") as stopped, suppress(psycopg.OperationalError), stopped.pipeline():
+        stopped.execute(sql.SQL("SELECT id FROM {} FOR UPDATE").format(sql.Identifier(locked))).fetchall()
+
+        def taken_over() -> bool:
+            store.renew("d2", lease=SHORT)
+            return [taken.id for taken in store.claim("d2", limit=9, lease=SHORT)] == [row.id]
+
+        wait_until(taken_over, 10, "what d1 had is claimed by d2")
+        with pytest.raises(psycopg.errors.AdminShutdown):
+            stopped.execute("SELECT 1").fetchall()
+
+
+def test_a_transaction_of_a_daemon_that_lives_is_left_alone(url: str, store: SqlStore) -> None:
+    claimed(store)
+    store.renew("d2", lease=timedelta(0))
+    with session(url, "d1") as busy:
+        busy.execute("SET idle_in_transaction_session_timeout = 0")
+        busy.execute("SELECT id FROM rollout FOR UPDATE")
+        store.renew("d3", lease=LEASE)
+        assert store.claim("d3", limit=9, lease=timedelta(0)) == []
+        assert busy.execute("SELECT 1").fetchone() == (1,)
