@@ -1,10 +1,4 @@
-"""One database, SQLite or PostgreSQL, behind two verbs: `read(work)` and `write(work)`, each one transaction.
-
-SQLite has one writer by nature. Instead of letting threads race for its lock, there is one writing connection in a pool of
-one: the pool is the queue. It begins with BEGIN IMMEDIATE, so a transaction never fails in its middle for want of the lock.
-Readers have their own connections and, thanks to WAL, wait for nobody. `synchronous=FULL`: going forward we commit, then act;
-a commit that a power cut could undo would leave the world ahead of its history (with NORMAL it could).
-"""
+"""One database, SQLite or PostgreSQL, behind two verbs: `read(work)` and `write(work)`, each one transaction."""
 
 from __future__ import annotations
 
@@ -15,23 +9,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import event, exc
-from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.pool import QueuePool
+from sqlalchemy import exc
+from sqlalchemy.engine import Connection, Engine
 
-from rollout.core.errors import Refused, Unavailable
+from rollout.core.errors import Unavailable
 from rollout.ports import Clock
-from rollout.store.columns import dumps
 from rollout.store.faults import BACKEND, TRY_AGAIN, Place, sqlstate, translated
 
 T = TypeVar("T")
-READERS = 4
-WAL_RETRY = 0.02
-MIGRATION = 3600.0
-"""Seconds that a migration may be silent: building an index of a large table takes its time."""
 
 
 class Listening(Protocol):
@@ -138,27 +126,6 @@ class Database:
         raise ours
 
 
-class _SameFile:
-    """Notices that SQLite's file was removed or replaced: its connections would go on writing into a file that nobody finds."""
-
-    def __init__(self, path: Path, place: Place) -> None:
-        self._path = path
-        self._place = place
-        self._first: tuple[int, int] | None = None
-
-    def __call__(self) -> None:
-        try:
-            found = self._path.stat()
-        except OSError:
-            if self._first is None:
-                return
-            raise Unavailable(BACKEND, f"{self._place} was removed while in use: put it back, or restart the daemon") from None
-        if self._first is None:
-            self._first = (found.st_dev, found.st_ino)
-        if self._first != (found.st_dev, found.st_ino):
-            raise Unavailable(BACKEND, f"{self._place} was replaced by another file while in use: restart the daemon")
-
-
 class _Failed(Exception):  # noqa: N818 - never leaves this module
     """A write failed; `committing` tells whether its commit may have been done."""
 
@@ -175,78 +142,3 @@ def _worth_repeating(error: Exception) -> bool:
     if sqlstate(cause.orig) in TRY_AGAIN:
         return True
     return cause.connection_invalidated and not committing and type(cause.orig).__name__ != "Silence"
-
-
-def open_database(url: str, clock: Clock, *, patience: float = 5.0, migrating: bool = False, process: str = "") -> Database:
-    """Prepare connections to `url`; nothing is connected yet. Raises Refused for a URL that is none of ours.
-
-    `patience`: seconds that one call may wait for a lock or for an answer. `migrating`: foreign keys are not enforced.
-    `process`: who this is, for PostgreSQL's list of sessions.
-    """
-    parsed = _parse(url)
-    if parsed.get_backend_name() == "sqlite":
-        return _sqlite(parsed, clock, patience, migrating=migrating)
-    from rollout.store.postgresql import open_postgresql  # noqa: PLC0415 - psycopg is an extra that SQLite users lack
-
-    return open_postgresql(parsed, clock, MIGRATION if migrating else patience, process)
-
-
-def _parse(url: str) -> URL:
-    expected = "expected sqlite:///FILE or postgresql://USER@HOST/DATABASE"
-    try:
-        parsed = make_url(url)
-    except (exc.ArgumentError, ValueError):
-        raise Refused(f"database: the URL cannot be read (not repeated here: it may hold a password); {expected}") from None
-    if parsed.drivername in {"postgres", "postgresql"}:
-        return parsed.set(drivername="postgresql+psycopg")
-    if parsed.drivername in {"sqlite", "sqlite+pysqlite", "postgresql+psycopg"}:
-        return parsed
-    raise Refused(f"database: no store for {parsed.drivername!r}; {expected}")
-
-
-def _sqlite(url: URL, clock: Clock, patience: float, *, migrating: bool) -> Database:
-    in_memory = url.database in {None, "", ":memory:"}
-    place = Place("SQLite in memory" if in_memory else f"SQLite {url.database}", patience)
-    writer = _sqlite_engine(url, patience, begin="BEGIN IMMEDIATE", connections=1, migrating=migrating)
-    reader = writer
-    if not in_memory and not migrating:
-        reader = _sqlite_engine(url, patience, begin="BEGIN", connections=READERS, migrating=False)
-    file = None if in_memory or url.query else Path(str(url.database)).absolute()
-    begin_call = _SameFile(file, place) if file else lambda: None
-    return Database(place, "sqlite", clock, reader, writer, file, begin_call=begin_call)
-
-
-def _sqlite_engine(url: URL, patience: float, *, begin: str, connections: int, migrating: bool) -> Engine:
-    engine = sa.create_engine(
-        url, poolclass=QueuePool, pool_size=connections, max_overflow=0, pool_timeout=patience, hide_parameters=True,
-        json_serializer=dumps, connect_args={"isolation_level": None, "timeout": patience, "check_same_thread": False},
-    )  # fmt: skip
-
-    def prepare(connection: sqlite3.Connection, _: Any) -> None:  # noqa: ANN401 - SQLAlchemy's record
-        connection.isolation_level = None
-        _use_wal(connection, patience)
-        for pragma in ("synchronous=FULL", f"foreign_keys={'OFF' if migrating else 'ON'}", "journal_size_limit=67108864",
-                       "temp_store=MEMORY"):  # fmt: skip
-            connection.execute(f"PRAGMA {pragma}").close()
-
-    event.listen(engine, "connect", prepare)
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
-    return engine
-
-
-def _use_wal(connection: sqlite3.Connection, patience: float) -> None:
-    """Switch the file to WAL, once for its life. SQLite does not wait for this lock itself: two first starts would collide."""
-    for attempt in range(int(patience / WAL_RETRY) + 1):
-        if attempt:
-            threading.Event().wait(WAL_RETRY)
-        try:
-            if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-                connection.execute("PRAGMA journal_mode=WAL").close()
-        except sqlite3.OperationalError as error:
-            code = error.sqlite_errorcode & 0xFF
-            if code == sqlite3.SQLITE_READONLY:
-                return
-            if code != sqlite3.SQLITE_BUSY or attempt == int(patience / WAL_RETRY):
-                raise
-        else:
-            return

@@ -19,8 +19,9 @@ from sqlalchemy.engine import Connection
 from rollout.core.errors import Problem, Refused
 from rollout.ports import Clock
 from rollout.store import tables
-from rollout.store.database import Database, open_database
+from rollout.store.database import Database
 from rollout.store.faults import Place, outdated
+from rollout.store.opening import open_database
 
 _UPGRADE_LOCK = 0x726F6C6C
 """Of PostgreSQL's advisory locks: two daemons that start at once migrate one after the other."""

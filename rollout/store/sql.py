@@ -27,8 +27,9 @@ from rollout.store import (
     sql_rollouts,
 )
 from rollout.store import tables as t
-from rollout.store.database import Database, Listening, open_database
+from rollout.store.database import Database, Listening
 from rollout.store.faults import brief
+from rollout.store.opening import open_database
 from rollout.store.schema import check_database, upgrade_database
 
 log = structlog.get_logger("rollout.store")

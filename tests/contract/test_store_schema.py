@@ -22,7 +22,7 @@ from alembic.script import ScriptDirectory
 from rollout.core.errors import Refused
 from rollout.store import schema, tables
 from rollout.store.codec import decode, encode
-from rollout.store.database import open_database
+from rollout.store.opening import open_database
 from rollout.store.schema import Schema, check, migrations_folder, upgrade, upgrade_database
 from rollout.store.sql import open_store
 from tests.contract.stores import LEASE, POSTGRESQL, START, StandingClock, engine, postgresql_url, rollout, transition
