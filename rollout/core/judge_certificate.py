@@ -16,8 +16,9 @@ Two claims can be certified, each with its own chance alpha' (5 %) of being wron
        E'' = mean over q of (q/p)^c ((1-q)/(1-p))^(n-c)
 
    It needs no events at all, which the comparison does: zero events certify less than 1 % after 354 candidate requests,
-   0.5 % after 710, 0.1 % after 3,556. Where the baseline's events clump, n and c are divided by phi. It says nothing
-   where requests are not measured.
+   0.5 % after 710, 0.1 % after 3,556. Where the baseline's events clump, n and c are divided by phi. Windows in which the
+   baseline jumped against its own past are left out, chosen by the baseline alone: the claim is of the time between the
+   incidents of the whole service, and an hour of them does not cost a day. It says nothing where requests are not measured.
 
 Whoever promotes on either claim is told which one it was. A certificate is of now: later bad windows take it away.
 
@@ -54,14 +55,15 @@ def good_enough(parameters: CountParameters, state: CountState) -> Certificate:
     compared = relative_e_value(state)
     absolute = absolute_e_value(parameters, state)
     best = max(compared, absolute)
-    seen = _seen(parameters, state)
     if compared >= line:
+        seen = _seen(parameters, state)
         words = f"not {number(parameters.r_bad)} times worse than the baseline: {seen}; E' = {number(compared)} of {number(line)}"
     elif absolute >= line:
         limit = percent(parameters.absolute_limit)
-        words = f"below {limit} by itself: {seen}; E' = {number(absolute)} of {number(line)}"
+        words = f"below {limit} by itself: {_calm(state)}; E' = {number(absolute)} of {number(line)}"
     else:
-        words = f"not certified yet: {seen}; E' = {number(best)}, {number(line)} is needed{_missing(parameters, state)}"
+        still = f"{number(line)} is needed{_missing(parameters, state)}"
+        words = f"not certified yet: {_seen(parameters, state)}; E' = {number(best)}, {still}"
     return Certificate(best, line, best >= line, words)
 
 
@@ -72,10 +74,11 @@ def relative_e_value(state: CountState) -> float:
 
 def absolute_e_value(parameters: CountParameters, state: CountState) -> float:
     """E'': evidence against "the candidate's event rate is at least `absolute_limit`"; 0.0 where requests are not measured."""
-    if not parameters.measured or state.candidate_events > state.candidate_requests:
+    events, requests = state.calm
+    if not parameters.measured or events > requests:
         return 0.0
     phi = state.clumping.phi if parameters.cap is not None else 1.0
-    return absolute_bound(state.candidate_events / phi, state.candidate_requests / phi, parameters.absolute_limit)
+    return absolute_bound(events / phi, requests / phi, parameters.absolute_limit)
 
 
 def absolute_bound(events: float, requests: float, limit: float) -> float:
@@ -109,13 +112,24 @@ def _seen(parameters: CountParameters, state: CountState) -> str:
     return f"{mine}, {theirs}"
 
 
+def _calm(state: CountState) -> str:
+    """Word what the absolute claim rests on."""
+    events, requests = state.calm
+    words = f"{counted(events, 'event')} in {number(requests)} candidate requests"
+    if not state.incident_requests:
+        return f"{words}, {number(state.baseline_events)} in {number(state.baseline_requests)} of the baseline"
+    during = f"{number(state.incident_events)} in {number(state.incident_requests)}"
+    return f"{words}, and {during} while the baseline failed as well, which are left out"
+
+
 def _missing(parameters: CountParameters, state: CountState) -> str:
     """Say how many more requests would do, where that can be said: as long as the candidate shows no event."""
-    if state.candidate_events or not parameters.measured:
+    events, requests = state.calm
+    if events or not parameters.measured:
         return ""
     phi = state.clumping.phi if parameters.cap is not None else 1.0
     needed = requests_without_events(parameters.absolute_limit, parameters.alpha_good) * phi
-    more = math.ceil(needed - state.candidate_requests)
+    more = math.ceil(needed - requests)
     return f" (about {more} more candidate requests without an event would do)"
 
 

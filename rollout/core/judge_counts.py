@@ -31,6 +31,9 @@ from rollout.core.errors import Refused
 from rollout.core.judge_bursts import BurstCap, Clumping, Weighed
 from rollout.core.judge_mixture import Mixture
 
+JUMP = 5.0
+"""The baseline's rate is this many times its own history: an incident of the whole service."""
+JUMP_EVENTS = 10.0
 UNMEASURED_R0 = 1.5
 """The least r0 where requests per cohort are not measured: a share of 12.5 % taken for 9.1 % gives 100 % alarms at r0 = 1."""
 STANDARD_CAP = BurstCap()
@@ -118,6 +121,16 @@ class CountState:
     candidate_requests: float = 0.0
     baseline_events: float = 0.0
     baseline_requests: float = 0.0
+    incident: bool = False
+    """The baseline jumped in the last informative window."""
+    incident_events: float = 0.0
+    incident_requests: float = 0.0
+    """The candidate's part in windows in which the baseline jumped."""
+
+    @property
+    def calm(self) -> tuple[float, float]:
+        """The candidate's events and requests outside of the baseline's incidents."""
+        return self.candidate_events - self.incident_events, self.candidate_requests - self.incident_requests
 
     @property
     def baseline_rate(self) -> float:
@@ -160,6 +173,7 @@ def update(parameters: CountParameters, state: CountState, window: CountWindow) 
         factors = log_factors(parameters.r0, others, share, counted.candidate, counted.baseline)
         better = log_factors(parameters.r_bad, parameters.good_ratios, share, counted.good_candidate, counted.good_baseline)
         good = tuple([g + f for g, f in zip(good, better, strict=True)])
+    jumped = baseline_jumped(state, window)
     return CountState(
         judge_mixture.advance(state.evidence, factors, planned),
         good,
@@ -168,7 +182,24 @@ def update(parameters: CountParameters, state: CountState, window: CountWindow) 
         state.candidate_requests + window.candidate_requests,
         state.baseline_events + window.baseline_events,
         state.baseline_requests + window.baseline_requests,
+        jumped,
+        state.incident_events + window.candidate_events * jumped,
+        state.incident_requests + window.candidate_requests * jumped,
     )
+
+
+def baseline_jumped(before: CountState, window: CountWindow) -> bool:
+    """Say whether the baseline suffers as it did not before: whatever the candidate shows, this is not of its making alone.
+
+    At least 10 clumps of events, and 5 times what the history before this window predicts (one clump is added to the history,
+    so that a first error is no jump). What has begun needs 10 events to go on, because its own beginning looks like a clump;
+    it ends at the latest when it makes up a fifth of the history.
+    """
+    if not window.informative or before.baseline_requests <= 0:
+        return False
+    clump = 1.0 if before.incident else before.clumping.phi
+    predicted = (before.baseline_events + clump) / before.baseline_requests * window.baseline_requests
+    return window.baseline_events >= max(JUMP_EVENTS * clump, JUMP * predicted)
 
 
 def e_value(parameters: CountParameters, state: CountState) -> float:

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rollout.core.judge_counts import CountState, CountWindow
+from rollout.core.judge_counts import CountState, CountWindow, baseline_jumped
 
 HARD_SHARE = 0.5
 HARD_REQUESTS = 20.0
-JUMP = 5.0
-"""The baseline's rate is this many times its own history: an incident of the whole service."""
-JUMP_EVENTS = 10.0
 NOT_WORSE = 2.0
 """In an incident the candidate may show this many times the baseline's rate and three events of bad luck."""
 SLACK_EVENTS = 3.0
@@ -67,17 +64,13 @@ def both_mostly_failing(window: CountWindow) -> bool:
 def shared_incident(before: CountState, window: CountWindow, r0: float) -> bool:
     """Say whether the whole service suffers: the baseline jumped against its own past, and the candidate is no worse.
 
-    Jumped: at least 10 clumps of events, and 5 times what its history before this window predicts (one event is added to the
-    history, so that a first error is no jump). No worse: at most 2 r0 times the baseline's rate, and 3 events.
+    Jumped: judge_counts.baseline_jumped. No worse: at most 2 r0 times the baseline's rate, and 3 events.
     Example: history 60 events in 60,000 requests; now 120 in 1,000 on the baseline and 14 in 100 on the candidate: shared.
     """
-    if not window.informative or before.baseline_requests <= 0:
+    if not baseline_jumped(before, window):
         return False
-    phi = before.clumping.phi
-    predicted = (before.baseline_events + phi) / before.baseline_requests * window.baseline_requests
-    jumped = window.baseline_events >= max(JUMP_EVENTS * phi, JUMP * predicted)
     part = window.baseline_events * window.candidate_requests / window.baseline_requests
-    return jumped and window.candidate_events <= NOT_WORSE * r0 * part + SLACK_EVENTS
+    return window.candidate_events <= NOT_WORSE * r0 * part + SLACK_EVENTS
 
 
 def unseen_kinds(soak: frozenset[str], now: Mapping[str, float]) -> tuple[str, ...]:

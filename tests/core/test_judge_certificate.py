@@ -71,6 +71,38 @@ def test_no_errors_at_all_are_certified_by_the_absolute_bound() -> None:
     assert "below 1 % by itself: 0 events in 360 candidate requests" in certificate.why
 
 
+QUIET, STORM = CountWindow(0, 60, 0, 600), CountWindow(12, 60, 120, 600)
+
+
+def test_an_incident_of_the_whole_service_is_left_out_of_what_the_candidate_shows_by_itself() -> None:
+    assert not good_enough(SHIPPED, state_of(*[QUIET] * 20, *[STORM] * 3)).certified
+    certificate = good_enough(SHIPPED, state_of(*[QUIET] * 20, *[STORM] * 3, *[QUIET] * 60))
+    assert certificate.certified
+    assert "36 in 180 while the baseline failed as well, which are left out" in certificate.why
+
+
+def test_what_the_candidate_alone_shows_is_not_left_out() -> None:
+    alone = CountWindow(12, 60, 0, 600)
+    assert state_of(*[QUIET] * 5, *[alone] * 3, *[QUIET] * 40).calm == (36, 48 * 60)
+    assert not good_enough(SHIPPED, state_of(*[QUIET] * 5, *[alone] * 3, *[QUIET] * 40)).certified
+
+
+def test_leaving_incidents_out_does_not_certify_what_is_at_its_limit() -> None:
+    def once(random: Random) -> int | None:
+        calm = list(windows_of(World(20, 200, windows=200), random))
+        storms = [
+            CountWindow(w.candidate_events + 3, w.candidate_requests, w.baseline_events + 60, w.baseline_requests) for w in calm
+        ]
+        state = judge_counts.start(EXACT)
+        for t, (quiet, storm) in enumerate(zip(calm, storms, strict=True), start=1):
+            state = judge_counts.update(EXACT, state, storm if t % 20 == 10 else quiet)
+            if absolute_e_value(EXACT, state) >= 20:
+                return t
+        return None
+
+    assert 0 < part(first(400, 2, once)) <= 0.05
+
+
 def test_silence_is_not_certified_and_says_what_is_missing() -> None:
     certificate = good_enough(SHIPPED, state_of(*[CountWindow(0, 60, 0, 600)] * 5))
     assert not certificate.certified

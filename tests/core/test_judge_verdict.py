@@ -111,6 +111,28 @@ def test_an_incident_of_the_whole_service_holds_and_names_what_changed() -> None
     assert "the baseline went from 1 % to 12 % and the candidate is no worse" in judgement.why
 
 
+@pytest.mark.parametrize("normal", [CountWindow(0, 6, 0, 60), CountWindow(0, 60, 0, 600), CountWindow(0.6, 60, 6, 600)])
+@pytest.mark.parametrize("rate", [0.2, 0.3, 0.5])
+def test_an_incident_holds_from_its_first_window_to_its_last(normal: CountWindow, rate: float) -> None:
+    mine, theirs = normal.candidate_requests, normal.baseline_requests
+    storm = CountWindow(rate * mine, mine, rate * theirs, theirs)
+    state, verdicts = judge_counts.start(PARAMETERS), []
+    for window in [*[normal] * 120, *[storm] * 20, *[normal] * 10]:
+        after = judge_counts.update(PARAMETERS, state, window)
+        verdicts.append(judge_window("5xx", PARAMETERS, state, window, after).verdict)
+        state = after
+    assert [verdict is Verdict.SHARED for verdict in verdicts] == [*[False] * 120, *[True] * 20, *[False] * 10]
+
+
+def test_a_service_that_has_become_worse_for_good_is_not_held_for_ever() -> None:
+    normal, worse = CountWindow(0, 60, 0, 600), CountWindow(18, 60, 180, 600)
+    state, held = judge_counts.start(PARAMETERS), 0
+    for window in [*[normal] * 120, *[worse] * 120]:
+        held += judge_rules.shared_incident(state, window, PARAMETERS.r0)
+        state = judge_counts.update(PARAMETERS, state, window)
+    assert 20 <= held <= 30
+
+
 def test_an_incident_does_not_excuse_a_candidate_that_is_far_worse() -> None:
     window = CountWindow(45, 100, 60, 1000)
     before = history(*[NORMAL] * 20)
