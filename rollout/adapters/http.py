@@ -23,6 +23,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, mo
 
 from rollout.adapters.breaker import Breaker
 from rollout.adapters.http_body import ENCODING, BodyError, unpacked
+from rollout.adapters.tls import context_for
 from rollout.core.errors import Rejected, Unavailable
 from rollout.core.quantities import Duration, Flag, Whole, wrong
 from rollout.core.wording import listed, span
@@ -289,14 +290,11 @@ def _client(settings: ConnectionSettings) -> httpx.Client:
 
 
 def trust(settings: ConnectionSettings) -> ssl.SSLContext:
-    """Say whom TLS believes, and as whom we show ourselves."""
-    context = ssl.create_default_context(cafile=str(settings.ca_file) if settings.ca_file else None)
-    if settings.client_certificate is not None:
-        context.load_cert_chain(settings.client_certificate, settings.client_key)
-    if settings.insecure_skip_verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+    """Make the TLS context of a backend. Raises Refused for files that cannot be used."""
+    return context_for(
+        ca_file=settings.ca_file, certificate=settings.client_certificate, key=settings.client_key,
+        verify=not settings.insecure_skip_verify,
+    )  # fmt: skip
 
 
 def _connect_failure(error: httpx.ConnectError) -> str:
