@@ -26,7 +26,7 @@ def parse_vector(backend: str, reply: Reply, label: str) -> dict[str, list[Sampl
     histogram, no such label), Unavailable for what may pass (starting, overload, storage, warnings of a partial result).
     """
     document = parse_json(backend, reply)
-    if not isinstance(document, dict) or document.get("status") not in {"success", "error"}:
+    if not isinstance(document, dict) or str(document.get("status")) not in {"success", "error"}:
         refuse_status(backend, reply)
         raise Unavailable(backend, f"HTTP {reply.status} with JSON that is not Prometheus' ({shorten(reply.text, 80)})")
     if document["status"] == "error" or reply.status >= 400:  # noqa: PLR2004 - HTTP's line between answers and errors
@@ -35,12 +35,12 @@ def parse_vector(backend: str, reply: Reply, label: str) -> dict[str, list[Sampl
         seen = listed(shorten(str(w)) for w in (warnings if isinstance(warnings, list) else [warnings]))
         raise Unavailable(backend, f"the result is partial or suspicious, by its own warning: {seen}")
     result = document.get("data")
-    kind = result.get("resultType") if isinstance(result, dict) else None
+    kind = str(result.get("resultType", "")) if isinstance(result, dict) else ""
     series = result.get("result") if isinstance(result, dict) else None
     if kind in {"scalar", "string", "matrix"}:
         raise Rejected(backend, f"the query gives a {kind}, a vector with one series per {label} is expected")
     if kind != "vector" or not isinstance(series, list):
-        raise Unavailable(backend, f"{describe(reply) if kind is None else 'its answer'} has no vector in it")
+        raise Unavailable(backend, f"{'its answer' if kind else describe(reply)} has no vector in it")
     return _by_label(backend, series, label)
 
 

@@ -31,6 +31,7 @@ from rollout.core.state import (
     Retreating,
     Snapshot,
     Soaking,
+    Starting,
     State,
     Watching,
 )
@@ -172,6 +173,15 @@ def test_a_source_that_never_answers_from_the_start_is_blind_and_steps_back_in_t
     assert looked(made, young, plan=SIGNALLED).state.signals[0].verdict is Verdict.WARMING
     asleep = looked(replace(made, looked_at=NOW - 3 * H), plan=SIGNALLED)
     assert asleep.state.signals[0].verdict is Verdict.WARMING, "that we did not look is not the source's fault"
+
+
+def test_a_pod_that_never_became_ready_is_named_with_its_node_when_the_start_is_given_up() -> None:
+    late = pod(ready=False, at=NOW - 2 * M, seen=container(ready=False))
+    shown = view(1, pods=(late, *stable_pods()))
+    back = looked(Starting(NOW - 2 * M), shown, plan=canary_plan(signals=[], startDeadline="1m"), deadline=NOW - M)
+    assert isinstance(back.state.step, Retreating)
+    told = "nginx-canary: 0 of 1 pods ready after 1 m; nginx-canary-1 on node-1 not ready: see its readiness probe"
+    assert back.state.step.reason.why == told
 
 
 def test_a_start_that_was_frozen_for_days_runs_its_checks_again() -> None:

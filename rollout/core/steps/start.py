@@ -73,4 +73,7 @@ def _what_is_seen(scene: Scene) -> str:
     if pending:
         return f"; {pending[0].name} cannot be scheduled: {pending[0].unschedulable}"
     waiting = [c.waiting for pod in scene.cohorts.candidate for c in pod.containers if c.waiting]
-    return f"; {listed(sorted(set(waiting)))}" if waiting else ""
+    if waiting:
+        return f"; {listed(sorted(set(waiting)))}"
+    unready = [f"{pod.name} on {pod.node}" for pod in scene.cohorts.candidate if not pod.ready and pod.deleting_since is None]
+    return f"; {listed(unready)} not ready: see its readiness probe" if unready else ""
