@@ -34,6 +34,8 @@ def parse_vector(backend: str, reply: Reply, label: str) -> dict[str, list[Sampl
     if warnings := document.get("warnings"):
         seen = listed(shorten(str(w)) for w in (warnings if isinstance(warnings, list) else [warnings]))
         raise Unavailable(backend, f"the result is partial or suspicious, by its own warning: {seen}")
+    if document.get("isPartial") is True:  # VictoriaMetrics, while one of its storage nodes is away
+        raise Unavailable(backend, "the result is partial, by its own word (isPartial): a storage node is away")
     result = document.get("data")
     kind = str(result.get("resultType", "")) if isinstance(result, dict) else ""
     series = result.get("result") if isinstance(result, dict) else None

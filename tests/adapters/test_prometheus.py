@@ -200,6 +200,10 @@ def refused(status: int, kind: str, error: str) -> Say:
             "partial or suspicious, by its own warning: store away",
         ),
         (
+            Say(200, {"status": "success", "isPartial": True, "data": {"resultType": "vector", "result": []}}),
+            "the result is partial, by its own word",
+        ),
+        (
             Say(200, {"status": "success", "data": {"resultType": "vector", "result": [{"metric": {}, "histogram": []}]}}),
             "native histogram",
         ),
