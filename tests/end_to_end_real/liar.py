@@ -19,8 +19,6 @@ class Liar:
 
     def __init__(self, url: str) -> None:
         self._real = url
-        self._talking = threading.Event()
-        self._talking.set()
         self.lie: tuple[int, str, bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -32,7 +30,6 @@ class Liar:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._talking.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -42,16 +39,7 @@ class Liar:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}"
 
-    def hang(self) -> None:
-        """Take requests and say nothing."""
-        self._talking.clear()
-
-    def mend(self) -> None:
-        self.lie = None
-        self._talking.set()
-
     def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, str, bytes]:
-        self._talking.wait()
         if self.lie is not None:
             return self.lie
         try:

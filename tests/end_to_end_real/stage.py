@@ -46,6 +46,11 @@ def gateway(url: str) -> Json:
     return {"name": "prometheus", "type": "prometheus", "url": url, "timeout": "3s"}
 
 
+def tracing(url: str) -> Json:
+    """The configuration's entry for SkyWalking."""
+    return {"name": "skywalking", "type": "skywalking", "url": url, "settle": "5s"}
+
+
 class Daemon(Server):
     """`rollout serve`, as a process of its own."""
 
@@ -88,6 +93,10 @@ class Stage:
     def errors_at_the_gateway(self) -> Json:
         """A plan's signal: 5xx answers of this stage's pods, in the shortest windows there are."""
         return {"preset": "apisix-5xx", "window": "10s", "delay": "2s", "parameters": {"route": self.namespace}}
+
+    def errors_in_traces(self, preset: str = "skywalking-traces") -> Json:
+        """A plan's signal: what the agents in this stage's pods report, by the minute."""
+        return {"preset": preset, "window": "60s", "delay": "6s", "parameters": {"service": self.namespace}}
 
     def __enter__(self) -> Self:
         with self._stack as stack:

@@ -10,7 +10,7 @@ import pytest
 
 from rollout.core.history import Outcome
 from tests.end_to_end_real.agents import Agents
-from tests.end_to_end_real.stage import CANARY, OLD, STABLE, Stage
+from tests.end_to_end_real.stage import CANARY, OLD, STABLE, Stage, tracing
 from tests.peers.kubernetes import KubernetesControlPlane
 from tests.peers.oap import OapServer
 from tests.peers.postgresql import PostgreSql
@@ -19,7 +19,7 @@ from tests.peers.process import wait_until
 pytestmark = pytest.mark.timeout(600)  # whole rollouts, on cores that are shared
 
 
-def check_stepped_back(stage: Stage, rollout: str, kind: str, *words: str) -> None:
+def check_stepped_back(stage: Stage, rollout: str, kind: str, *words: str, evidence: bool = True) -> None:
     """Stable untouched, canary at 0 with its tombstone in one write, the reason with evidence, everybody told."""
     row = stage.row(rollout)
     assert row.outcome is Outcome.FAILED, row.why + stage.story(rollout)
@@ -30,7 +30,7 @@ def check_stepped_back(stage: Stage, rollout: str, kind: str, *words: str) -> No
     assert stop.changes == {"replicas": (1, 0), "rollout/stopped": (None, rollout)}
     (event,) = stage.history(rollout, "stepping-back")
     assert ("reason", kind) in event.facts
-    assert any(words[0] in f"{item.signal}: {item.why}" for item in event.evidence), event.evidence
+    assert any(words[0] in f"{item.signal}: {item.why}" for item in event.evidence) is evidence, event.evidence
     stage.wait_until_told(rollout)
     assert any(words[0] in text for text in stage.inbox.about(rollout))
 
@@ -50,10 +50,18 @@ def test_what_kubernetes_shows_takes_the_canary_to_0(stage: Stage, image: str, w
     check_stepped_back(stage, rollout, "pod-guard", words)
 
 
+def test_a_version_that_is_not_ready_in_time_takes_the_canary_to_0(stage: Stage) -> None:
+    stage.daemon()
+    rollout = stage.submit(stage.plan("nginx:1.29-slow", startDeadline="3s"))
+    stage.wait_for_end(rollout)
+    words = ("0 of 1 pods ready after 3 s; nginx-canary-", " on node-", "not ready: see its readiness probe")
+    check_stepped_back(stage, rollout, "start-deadline", *words, evidence=False)
+
+
 GROSS = {"-errs": 0.6}
 """More than half: a hard guard acts on the first window."""
-GREY = {"-errs": 0.12, OLD: 0.01}
-"""From 1 % to 12 %: no guard sees it, only the test of the counts does."""
+GREY = {"-errs": 0.05, OLD: 0.01}
+"""From 1 % to 5 %: no guard sees it, only the test of the counts does."""
 
 
 def check_evidence(why: str, errors: Mapping[str, float]) -> None:
@@ -74,7 +82,7 @@ def test_errors_that_only_prometheus_shows_take_the_canary_to_0(busy_stage: Stag
     stage.daemon()
     long = {"soak": "5m", "maxSoak": "30m", "replicas": {"max": 1, "every": "2s"}}
     rollout = stage.submit(stage.plan("nginx:1.29-errs", signals=[stage.errors_at_the_gateway], **long))
-    row = stage.wait_for_end(rollout)
+    row = stage.wait_for_end(rollout, 300)
     check_stepped_back(stage, rollout, "signal", "apisix-5xx")
     check_evidence(row.why, errors)
 
@@ -83,23 +91,21 @@ def test_errors_that_only_traces_show_take_the_canary_to_0(
     kubernetes_peer: KubernetesControlPlane, postgresql_peer: PostgreSql, oap_peer: OapServer
 ) -> None:
     """Both kinds at once, side by side, because SkyWalking takes minutes."""
-    backend = {"name": "skywalking", "type": "skywalking", "url": oap_peer.url, "settle": "5s"}
     with ExitStack() as stack:
         started = []
         for errors in (GROSS, GREY):
-            stage = stack.enter_context(Stage(kubernetes_peer, postgresql_peer, backends=[backend]))
+            stage = stack.enter_context(Stage(kubernetes_peer, postgresql_peer, backends=[tracing(oap_peer.url)]))
             agents = stack.enter_context(Agents(stage.api, oap_peer, stage.namespace))
             agents.errors = errors
             stage.daemon()
             started.append((stage, agents, errors))
         rollouts = []
         for stage, agents, _ in started:
-            signal = {"preset": "skywalking-traces", "window": "60s", "delay": "6s", "parameters": {"service": stage.namespace}}
             wait_until(lambda a=agents: a.known(10), 120, "a whole minute of every pod in OAP", every=0.5)  # type: ignore[misc]  # bound now
             long = {"soak": "10m", "maxSoak": "30m", "replicas": {"max": 1, "every": "2s"}}
-            rollouts.append(stage.submit(stage.plan("nginx:1.29-errs", signals=[signal], **long)))
+            rollouts.append(stage.submit(stage.plan("nginx:1.29-errs", signals=[stage.errors_in_traces()], **long)))
         for (stage, _, errors), rollout in zip(started, rollouts, strict=True):
-            row = stage.wait_for_end(rollout, 300)
+            row = stage.wait_for_end(rollout, 420)
             check_stepped_back(stage, rollout, "signal", "skywalking-traces")
             check_evidence(row.why, errors)
 

@@ -36,12 +36,18 @@ def check_the_stable(recorder: Recorder, rollout: str, replicas: int) -> None:
     assert max(status.get("availableReplicas", 0) for status in rolling) <= replicas + 1
 
 
-def test_a_good_version_goes_all_the_way(busy_stage: Stage) -> None:
-    stage = busy_stage
+def test_a_good_version_goes_all_the_way(traced_stage: Stage) -> None:
+    """Judged, credited and certified by what the gateway counts and by what the agents report."""
+    stage = traced_stage
     stage.daemon()
-    rollout = stage.submit(stage.plan(signals=[stage.errors_at_the_gateway]))
-    row = stage.wait_for_end(rollout)
+    signals = [stage.errors_at_the_gateway, stage.errors_in_traces(), stage.errors_in_traces("skywalking-success-rate")]
+    rollout = stage.submit(stage.plan(signals=signals))
+    row = stage.wait_for_end(rollout, 420)
     assert row.outcome is Outcome.SUCCEEDED, row.why + stage.story(rollout)
+    (promoting,) = stage.history(rollout, "promoting")
+    judged = {item.signal: dict(item.counts) for item in promoting.evidence}
+    assert set(judged) == {"apisix-5xx", "skywalking-traces", "skywalking-success-rate"}
+    assert all(counts["candidate requests"] > 0 and counts["baseline requests"] > 0 for counts in judged.values()), judged
     assert stage.images() == [NEW] * 10
     assert stage.deployment(CANARY)["spec"]["replicas"] == 0
     check_the_canary(stage.recorder, rollout, every=2)

@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from rollout.core.commands import Verb
 from rollout.core.history import Outcome
-from rollout.core.state import Soaking
+from rollout.core.state import HoldKind, Soaking
 from tests.end_to_end_real.liar import BROKEN, HTML, Liar
 from tests.end_to_end_real.stage import CANARY, NEW, OLD, STABLE, Stage, gateway
 from tests.end_to_end_real.traffic import Traffic, wait_for_samples
@@ -22,7 +23,8 @@ from tests.peers.wire import Wire
 pytestmark = pytest.mark.timeout(600)  # whole rollouts, on cores that are shared
 
 MINUTE = timedelta(minutes=1)
-KINDS = ("proxied", "broken", "html", "hung")
+LIES = {"proxied": (502, "text/plain", b"connection refused"), "broken": BROKEN, "html": HTML}
+"""What a front of Prometheus says; the first as a proxy does whose backend is away."""
 
 
 def test_the_api_server_goes_away_in_the_soak_and_in_the_promotion(stage: Stage) -> None:
@@ -75,37 +77,66 @@ def test_sources_that_are_away_hung_or_lying_hold_it_and_it_goes_on(
     exporter_peer: GatewayExporter,
 ) -> None:
     with ExitStack() as stack:
-        liars = {kind: stack.enter_context(Liar(prometheus_peer.url)) for kind in KINDS}
+        liars = {kind: stack.enter_context(Liar(prometheus_peer.url)) for kind in LIES}
         wire = stack.enter_context(Wire(int(prometheus_peer.url.rpartition(":")[2])))
-        urls = {kind: liar.url for kind, liar in liars.items()} | {"away": f"http://127.0.0.1:{wire.port}"}
+        sleeper = stack.enter_context(Prometheus([exporter_peer.target]))
+        urls = {kind: liar.url for kind, liar in liars.items()} | {"away": f"http://127.0.0.1:{wire.port}", "hung": sleeper.url}
         backends = [{**gateway(url), "name": kind} for kind, url in urls.items()]
         stage = stack.enter_context(Stage(kubernetes_peer, postgresql_peer, backends=backends))
         stack.enter_context(Traffic(stage.api, exporter_peer, stage.namespace))
-        wait_for_samples(prometheus_peer, stage.namespace, 10)
+        for prometheus in (prometheus_peer, sleeper):
+            wait_for_samples(prometheus, stage.namespace, 10)
         stage.daemon()
         signals = [{**stage.errors_at_the_gateway, "name": kind, "backend": kind} for kind in urls]
         rollout = stage.submit(stage.plan(signals=signals, soak="12s"))
         wait_until(lambda: credited(stage, rollout) > 0, 60, "the first credited second", every=0.2)
-        lie(liars)
+        for kind, liar in liars.items():
+            liar.lie = LIES[kind]
         wire.refuse()
+        sleeper.pause()
         wait_until(lambda: set(blind(stage, rollout)) == set(urls), 60, "every source is known to be blind", every=0.2)
         check_what_is_said(stage, rollout)
         prometheus_peer.restart()
         wire.mend()
+        sleeper.resume()
         for liar in liars.values():
-            liar.mend()
+            liar.lie = None
         row = stage.wait_for_end(rollout)
         assert row.outcome is Outcome.SUCCEEDED, row.why + stage.story(rollout)
         assert stage.images() == [NEW] * 10
         stage.wait_until_told(rollout)
 
 
-def lie(liars: dict[str, Liar]) -> None:
-    """Each in its own way; one answers as a proxy does whose backend is away."""
-    liars["proxied"].lie = (502, "text/plain", b"connection refused")
-    liars["broken"].lie = BROKEN
-    liars["html"].lie = HTML
-    liars["hung"].hang()
+def test_an_incident_that_the_baseline_shares_holds_and_is_not_blamed_on_the_version(busy_stage: Stage) -> None:
+    stage = busy_stage
+    assert stage.traffic is not None
+    stage.daemon()
+    rollout = stage.submit(stage.plan(signals=[stage.errors_at_the_gateway], soak="30s", maxSoak="30m"))
+    wait_until(lambda: credited(stage, rollout) > 0, 60, "the first credited second", every=0.2)
+    stage.traffic.errors = dict.fromkeys((OLD, NEW), 0.2)
+    wait_until(lambda: "the candidate is no worse" in shared(stage, rollout), 60, "it holds for a fifth that fails", every=0.2)
+    stage.traffic.errors = dict.fromkeys((OLD, NEW), 0.6)
+    wait_until(lambda: "fail, on the baseline alike" in shared(stage, rollout), 60, "and for most of them", every=0.2)
+    check_nothing_is_credited(stage, rollout)
+    stage.traffic.errors = {}
+    # Half a minute of a past says too little of how errors come: so soon after an incident a person takes what there is.
+    stage.wait_for_step(rollout, "certifying")
+    wait_until(lambda: held(stage, rollout, HoldKind.EVIDENCE), 60, "it asks for more evidence", every=0.2)
+    stage.tell(rollout, Verb.APPROVE, "it was everybody's incident")
+    row = stage.wait_for_end(rollout)
+    assert row.outcome is Outcome.SUCCEEDED, row.why + stage.story(rollout)
+    assert stage.history(rollout, "stepping-back") == []
+    assert stage.images() == [NEW] * 10
+    stage.wait_until_told(rollout)
+
+
+def shared(stage: Stage, rollout: str) -> str:
+    """What is said while it holds because everybody suffers."""
+    return held(stage, rollout, HoldKind.SHARED_INCIDENT)
+
+
+def held(stage: Stage, rollout: str, kind: HoldKind) -> str:
+    return "; ".join(hold.why for hold in stage.state(rollout).holds if hold.kind is kind)
 
 
 def credited(stage: Stage, rollout: str) -> float:
@@ -126,6 +157,11 @@ def check_what_is_said(stage: Stage, rollout: str) -> None:
     assert "500" in why["broken"]
     assert "html" in why["html"].lower() or "JSON" in why["html"], why
     assert "answer" in why["hung"] or "time" in why["hung"], why
+    check_nothing_is_credited(stage, rollout)
+
+
+def check_nothing_is_credited(stage: Stage, rollout: str) -> None:
+    """It stays in the soak, and looks, and no time counts."""
     row = stage.row(rollout)
     assert row.outcome is Outcome.ACTIVE
     assert row.step == "soaking"

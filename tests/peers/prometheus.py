@@ -74,6 +74,14 @@ class Prometheus:
         self.server.kill()
         self.start()
 
+    def pause(self) -> None:
+        """Stop it in its tracks (SIGSTOP): the system takes connections for it, nothing is answered."""
+        self.server.pause()
+
+    def resume(self) -> None:
+        """End `pause`."""
+        self.server.resume()
+
     def scrape(self, *targets: str) -> None:
         """Scrape these from now on instead."""
         self._targets = list(targets)
