@@ -20,12 +20,17 @@ def by_labels(samples: Iterable[Sample]) -> dict[Labels, float]:
     return {sample.labels: sample.value for sample in samples}
 
 
+FALLEN = 0.5
+"""A counter that still shows more than this part of itself was not restarted: it is a sum, and series in it were dropped."""
+
+
 @dataclass(slots=True)
 class Growth:
     """How much a pod's counters grew; `value` is None when nothing can be said. `notes` explain what was odd."""
 
     value: float | None
     notes: list[str] = field(default_factory=list)
+    reset: bool = False
 
 
 def appeared(start: Series, end: Series) -> bool:
@@ -36,7 +41,8 @@ def appeared(start: Series, end: Series) -> bool:
 def growth(start: Series, end: Series, earlier: Series | None) -> Growth:
     """Sum what each series of one pod gained in the window.
 
-    - end < start: the counter was reset (a restart), so what it shows at the end was counted since.
+    - end < start: the counter was reset (a restart), so what it shows at the end was counted since. Where it shows more than
+      half of what it did, nothing is said: a gateway that expires old series lowers their sum, and no request came for that.
     - absent at the start: counted from `earlier`, its last value before the window (the scrape was missed), or from 0 when
       there is none (it was born in the window). `earlier` None means that this could not be found out: nothing is said then,
       because the count of a whole life must not fall into one window.
@@ -53,7 +59,10 @@ def growth(start: Series, end: Series, earlier: Series | None) -> Growth:
             result.notes.append("not scraped at the start of the window: counted from its last value before")
         if not finite(last) or (first is not None and not finite(first)):
             return Growth(None, ["the counter is not a number"])
+        if first is not None and FALLEN * first < last < first:
+            return Growth(None, [f"the counter fell from {first:g} to {last:g}, which is no restart: series in it were dropped"])
         if first is not None and last < first:
+            result.reset = True
             result.notes.append(f"the counter was reset within the window ({first:g} -> {last:g}): counted from 0")
             first = 0.0
         total += last - (first or 0.0)

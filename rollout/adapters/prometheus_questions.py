@@ -154,18 +154,28 @@ def reading_of(asked: Asked, readings: Readings, backend: str) -> Reading:
     for value, name in asked.pods.items():
         events = _growth(asked, readings, asked.events, value)
         requests = _growth(asked, readings, asked.requests, value) if asked.requests else None
-        reasons += [f"{name}: {note}" for note in events.notes if events.value is None]
-        if requests is None:
-            if events.value is not None:
-                by_pod[name] = PodCount(events.value)
-        elif requests.value is not None and (events.value is not None or not events.notes):
-            # Requests are counted and no error series exists: no error has happened yet.
-            by_pod[name] = PodCount(events.value or 0.0, requests.value)
-        else:
-            reasons += [f"{name}: {note}" for note in requests.notes]
+        count, notes = _count(events, requests)
+        reasons += [f"{name}: {note}" for note in notes]
+        if count is not None:
+            by_pod[name] = count
     if by_pod:
         return Counts(by_pod)
     return NoData(f"{backend}: {_nothing(asked, asked.requests or asked.events, reasons)}")
+
+
+def _count(events: Growth, requests: Growth | None) -> tuple[PodCount | None, Sequence[str]]:
+    """Say what one pod counted, or why that is not known."""
+    notes = events.notes if events.value is None else []
+    if requests is None:
+        return (None if events.value is None else PodCount(events.value)), notes
+    if requests.value is None:
+        return None, [*notes, *requests.notes]
+    if events.reset and not requests.reset:  # a restart takes both back
+        return None, ["its errors fell and its requests did not, which is no restart: series were dropped"]
+    if events.value is None and events.notes:
+        return None, [*notes, *requests.notes]
+    # Requests are counted and no error series exists: no error has happened yet.
+    return PodCount(events.value or 0.0, requests.value), notes
 
 
 def _gauges(asked: Asked, readings: Readings, backend: str) -> Reading:

@@ -112,6 +112,20 @@ def test_a_counter_reset_counts_what_came_since_and_says_so() -> None:
     assert "the counter was reset within the window (50 -> 2)" in answer.query
 
 
+def test_series_that_a_gateway_drops_are_no_errors_and_no_requests() -> None:
+    both = question("promql", events=ERRORS, requests=REQUESTS)
+
+    def told(errors: tuple[float, float], requests: tuple[float, float]) -> Reading:
+        names = ("errors_total", "requests_total")
+        figures = zip(names, (errors, requests), strict=True)
+        return read(Counters({(name, 5 * n): {"web-1": values[n]} for name, values in figures for n in (0, 1)}), both)
+
+    for dropped in (told((60, 10), (1060, 1030)), told((60, 10), (1060, 1080)), told((60, 61), (1060, 800))):
+        assert isinstance(dropped, NoData)
+        assert "which is no restart" in dropped.why
+    assert told((60, 10), (1060, 30)) == Counts({"web-1": PodCount(10, 30)})
+
+
 def test_each_of_several_series_of_a_pod_is_followed_by_itself() -> None:
     def script(seen: Seen) -> Say:
         start = float(seen.form["time"]) == START.timestamp()

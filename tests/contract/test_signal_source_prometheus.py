@@ -11,7 +11,7 @@ import pytest
 
 from rollout.adapters.clock import SystemClock
 from rollout.adapters.prometheus import PrometheusSettings, PrometheusSource
-from rollout.core.signals import Counts, Gauges, NoData, PodCount, PodKey, Unreachable, Window
+from rollout.core.signals import Counts, Gauges, NoData, PodCount, PodKey, Question, Unreachable, Window
 from rollout.ports import Clock
 from rollout.sandbox.faults import Failing, Fault
 from tests.contract.signal_worlds import MINUTE, SignalWorld, Truth, sandbox, sandbox_world, stranger
@@ -228,6 +228,21 @@ def test_a_gateway_that_restarts_is_noticed_on_a_real_prometheus(gateway: Gatewa
     reading, query = read(gateway, pod, gateway.window(restart))
     assert reading == Counts({pod.name: PodCount(2)})
     assert "the counter was reset within the window (50 -> 2)" in query
+
+
+def test_errors_that_a_gateway_forgets_are_not_made_again_on_a_real_prometheus(gateway: Gateway) -> None:
+    pod = fresh_pod()
+    for code, times in ((200, 1000), (502, 50), (503, 10)):
+        gateway.exporter.serve(pod.ip, times, code=code)
+
+    def expire() -> None:
+        gateway.exporter.expire(pod.ip, 502)
+        gateway.exporter.serve(pod.ip, 20)
+
+    asked = Question("s", "prom", "5xx", (), (pod,), gateway.window(expire))
+    reading = gateway.source.read([asked])[asked].reading
+    assert isinstance(reading, NoData)
+    assert "which is no restart: series in it were dropped" in reading.why
 
 
 def test_a_scrape_missed_at_the_start_does_not_count_a_whole_life_on_a_real_prometheus(gateway: Gateway) -> None:

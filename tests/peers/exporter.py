@@ -89,6 +89,13 @@ class GatewayExporter:
                 taken = 1.0 if kind == "apisix" else milliseconds
                 self._latencies.setdefault(labels, _Histogram()).observe(taken, requests)
 
+    def expire(self, node: str, code: int) -> None:
+        """Drop one pod's series of one code, as a gateway does that has `metrics.http_status.expire` set."""
+        with self._lock:
+            for series in [*self._requests]:
+                if (dict(series)["node"], dict(series)["code"]) == (node, str(code)):
+                    del self._requests[series]
+
     def forget(self, node: str | None = None) -> None:
         """Drop the series of one pod, or all of them, as a restarted gateway does."""
         with self._lock:
