@@ -6,7 +6,6 @@ Stepping back comes first and needs nothing but the cluster. Then what holds. On
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 
 from rollout.core import canary_holds, canary_stops, findings, guards
@@ -16,6 +15,7 @@ from rollout.core.findings import Findings
 from rollout.core.history import Evidence, NoticeKind
 from rollout.core.plan import CanaryPlan, Plan
 from rollout.core.plan_canary import Mode
+from rollout.core.replacing import replace
 from rollout.core.state import (
     Certifying,
     Observing,
@@ -78,7 +78,9 @@ def ladder(scene: Scene, state: State, found: Findings, stop: Reason | None) -> 
     waits = canary_holds.waits(scene, state, found)
     move = STEPS[type(state.step)](scene, state, found, waits)
     if not isinstance(move.state.step, Retreating):
-        move = replace(move, holds=(*waits, *move.holds), tells=(*canary_holds.displaced_tells(scene, state, found), *move.tells))
+        taken = canary_holds.displaced_tells(scene, state, found)
+        if waits or taken:
+            move = replace(move, holds=(*waits, *move.holds), tells=(*taken, *move.tells))
     return _again(scene, _summarised(scene, _advised(scene, found, move)))
 
 

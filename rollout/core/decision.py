@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from rollout.core.cohorts import Cohorts, TargetView
@@ -11,6 +11,7 @@ from rollout.core.history import Event, Evidence, Notice, NoticeKind
 from rollout.core.observation import Observation, Task
 from rollout.core.plan import OfflinePlan, Plan
 from rollout.core.policy import Policy
+from rollout.core.replacing import replace
 from rollout.core.signals_compiled import Signal
 from rollout.core.state import HoldKind, State, Step
 from rollout.core.target import Target

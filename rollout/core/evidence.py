@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from rollout.core.cohorts import Cohorts
@@ -16,6 +16,7 @@ from rollout.core.evidence_counts import Setting, guard_pods, judge_counts, lear
 from rollout.core.evidence_gauges import judge_gauges
 from rollout.core.evidence_state import SignalState, Verdict
 from rollout.core.history import Evidence
+from rollout.core.replacing import replace
 from rollout.core.signals import Alarm, Alarms, Answer, Counts, Gauges, NoData, Reading, Unreachable
 from rollout.core.signals_compiled import JudgeKind, Signal
 from rollout.core.windows import OLDEST, ceiling, floor, warm_from, young

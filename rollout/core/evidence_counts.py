@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 from rollout.core import judge_bursts, judge_frozen, judge_rules
 from rollout.core import judge_counts as test
 from rollout.core.evidence_state import SignalState, Verdict
-from rollout.core.judge import judge_window
+from rollout.core.judge import Judgement, judge_window
 from rollout.core.judge_bursts import BurstCap
 from rollout.core.judge_certificate import good_enough
 from rollout.core.judge_counts import UNMEASURED_R0, CountParameters, CountState, CountWindow
 from rollout.core.judge_frozen import FrozenBaseline
+from rollout.core.replacing import replace
 from rollout.core.signals import PodCount, Window
 from rollout.core.signals_compiled import JudgeKind, Signal
 from rollout.core.wording import listed, number, percent, span
@@ -82,7 +83,7 @@ def judge_counts(
     only_mine = dict.fromkeys(mine.kinds - theirs.kinds, 1.0) if setting.rolling else {}
     too_many = len(state.kinds) >= MOST_KINDS
     unseen = () if too_many else judge_rules.unseen_kinds(frozenset(state.kinds), only_mine)
-    if not setting.rolling:
+    if not setting.rolling and (mine.kinds or theirs.kinds):
         state = replace(state, kinds=tuple(sorted({*state.kinds, *mine.kinds, *theirs.kinds}))[:MOST_KINDS])
     if unseen:
         return replace(state, verdict=Verdict.FAILING, why=f"an error that the soak never showed: {listed(unseen, 2)}")
@@ -189,8 +190,9 @@ def _ratio(
     certified, words = proof.certified, proof.why
     if not measured and not certified and after.candidate_events == 0:
         certified, words = after.candidate_requests > 0, f"no event at all in {number(after.candidate_requests)} pod-minutes"
-    state = replace(state, count=after, frozen=frozen, certified=certified, certificate=words)
-    return _said(signal, state, judged.verdict, judged.why, judged.e_value, rules.line)
+    verdict, why = _said(signal, judged, rules.line)
+    return replace(state, count=after, frozen=frozen, certified=certified, certificate=words,
+                   verdict=verdict, why=why, e_value=min(judged.e_value, 1e300))  # fmt: skip
 
 
 def _rolling(
@@ -210,20 +212,21 @@ def _rolling(
     left, filled = judge_frozen.stand_in(state.frozen or FrozenBaseline(), counts, hour=window.start.hour, seed=seed)
     after = replace(test.update(own, before, filled), clumping=before.clumping)
     judged = judge_window(signal.name, own, before, filled, after)
-    state = replace(state, rolling=after, frozen=left)
-    return _said(signal, state, judged.verdict, judged.why, judged.e_value, own.line)
+    verdict, why = _said(signal, judged, own.line)
+    return replace(state, rolling=after, frozen=left, verdict=verdict, why=why, e_value=min(judged.e_value, 1e300))
 
 
-def _said(signal: Signal, state: SignalState, verdict: Verdict, why: str, e_value: float, line: float) -> SignalState:
+def _said(signal: Signal, judged: Judgement, line: float) -> tuple[Verdict, str]:
     """Take the judge's word; where a signal counts, reaching the line is for all of them together (findings.together)."""
+    verdict, e_value = judged.verdict, judged.e_value
     by_test = verdict is Verdict.FAILING and e_value >= line
     if by_test and signal.counts:
         verdict = Verdict.SUSPECT
-    words = why.removeprefix(f"{signal.name}: ")
+    words = judged.why.removeprefix(f"{signal.name}: ")
     if by_test:
         acts = f"acts when all signals average {number(line)}" if signal.counts else f"acts at {number(line)}"
         words = f"{words.split('; ')[0]}, E = {number(e_value)} ({acts})"
-    return replace(state, verdict=Verdict.HEALTHY if verdict is Verdict.IDLE else verdict, why=words, e_value=min(e_value, 1e300))
+    return Verdict.HEALTHY if verdict is Verdict.IDLE else verdict, words
 
 
 def _traffic(signal: Signal, state: SignalState, mine: _Sum, theirs: _Sum, window: Window, part: float) -> SignalState:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from rollout.core import guards
@@ -12,6 +12,7 @@ from rollout.core.evidence_counts import Setting
 from rollout.core.evidence_state import SignalState, Verdict
 from rollout.core.guards import PodFindings
 from rollout.core.plan import CanaryPlan
+from rollout.core.replacing import replace
 from rollout.core.signals_compiled import JudgeKind, Signal
 from rollout.core.state import Promoting, Retiring, State, Watching
 

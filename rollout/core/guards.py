@@ -8,10 +8,11 @@ suffers equally holds instead of failing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from rollout.core.cohorts import Cohorts, Container, Pod
+from rollout.core.replacing import replace
 from rollout.core.state import GuardMemory, PodMemory
 from rollout.core.wording import plural, span
 
@@ -188,13 +189,17 @@ def _excused(pod: Pod, present: PodMemory, now: datetime) -> list[Trip]:
 
 def _excuse(remembered: list[PodMemory], cohorts: Cohorts, shared: list[Trip]) -> tuple[PodMemory, ...]:
     """Remember how often a pod had restarted when the baseline did alike."""
-    counted = {pod.name: _restarts(pod) for pod in cohorts.candidate}
     names = {trip.pod for trip in shared if trip.container}
+    if not names:
+        return tuple(remembered)
+    counted = {pod.name: _restarts(pod) for pod in cohorts.candidate}
     return tuple(replace(pod, restarts=counted[pod.name]) if pod.name in names else pod for pod in remembered)
 
 
 def _split(trips: list[Trip], cohorts: Cohorts, container: str, now: datetime) -> tuple[list[Trip], list[Trip]]:
     """Part the trips by whether the baseline trips equally: at least as large a part of it, for the same cause."""
+    if not trips:
+        return [], []
     alive = [pod for pod in cohorts.baseline if pod.deleting_since is None]
     failing: list[Trip] = []
     shared: list[Trip] = []

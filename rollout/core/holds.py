@@ -6,11 +6,12 @@ Nothing here stops the watching: a rollout that holds steps back as fast as any 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from rollout.core.decision import Move, Scene, Tell, Wait
 from rollout.core.history import NoticeKind
+from rollout.core.replacing import replace
 from rollout.core.state import Ended, Hold, HoldKind, Retreating, State
 from rollout.core.wording import span
 
@@ -86,7 +87,9 @@ def settle(scene: Scene, move: Move) -> Move:
     remind = _remind(state)
     for wait in move.holds:
         rule = RULES[wait.kind]
-        hold = replace(known.get(wait.kind) or Hold(wait.kind, wait.why, scene.now), why=wait.why)
+        hold = known.get(wait.kind) or Hold(wait.kind, wait.why, scene.now)
+        if hold.why != wait.why:
+            hold = replace(hold, why=wait.why)
         if scene.now - hold.since >= rule.after and _owed(scene, hold, rule, told, remind):
             quiet = (last := told.get(wait.kind.value)) is not None and scene.now - last < min(QUIET, remind)
             tells.append(_held(scene, hold, wait, None if quiet else rule.notice))
@@ -97,6 +100,8 @@ def settle(scene: Scene, move: Move) -> Move:
     standing = {hold.kind for hold in kept}
     over = [hold for hold in state.holds if hold.kind not in standing and hold.told]
     tells.extend(_over(scene, hold, told) for hold in over)
+    if not tells and tuple(kept) == state.holds:
+        return move
     state = replace(state, holds=tuple(kept), told=tuple(sorted(told.items())))
     return replace(move, state=state, tells=(*move.tells, *tells))
 

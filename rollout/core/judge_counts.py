@@ -23,13 +23,14 @@ Sources: Lindon & Malek, NeurIPS 2022, arXiv:2011.03567; Turner, Ly & Gruenwald,
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from rollout.core import judge_bursts, judge_mixture
 from rollout.core.errors import Refused
 from rollout.core.judge_bursts import BurstCap, Clumping, Weighed
 from rollout.core.judge_mixture import Mixture
+from rollout.core.replacing import replace
 
 JUMP = 5.0
 """The baseline's rate is this many times its own history: an incident of the whole service."""

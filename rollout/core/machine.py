@@ -10,7 +10,7 @@ clock that jumped (either way) all show as a long or negative gap, and credit no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from rollout.core import holds
@@ -23,6 +23,7 @@ from rollout.core.plan import CanaryPlan
 from rollout.core.plan_canary import Mode
 from rollout.core.policy import Policy
 from rollout.core.procedures import procedure_of
+from rollout.core.replacing import replace
 from rollout.core.rulings import Ruling, rule, too_late
 from rollout.core.state import Ended, Reason, Retreating, State
 from rollout.core.steps import retreat

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rollout.core.commands import Command, Verb
 from rollout.core.decision import Scene, Tell, step_name
 from rollout.core.history import Outcome
+from rollout.core.replacing import replace
 from rollout.core.state import (
     Approval,
     Ended,

@@ -110,7 +110,7 @@ def questions(
             candidate = members(cohorts.candidate, window, patience)
             if not candidate and not compared:
                 continue
-            pods = (*candidate, *members(cohorts.baseline, window, warm_up))
-            keys = tuple(sorted(PodKey(namespace, pod.name, pod.uid, pod.ip) for pod in pods))
+            pods = sorted((*candidate, *members(cohorts.baseline, window, warm_up)), key=lambda pod: (pod.name, pod.uid, pod.ip))
+            keys = tuple(PodKey(namespace, pod.name, pod.uid, pod.ip) for pod in pods)
             found.append(Question(signal.name, signal.backend, signal.ask, signal.parameters, keys, window))
     return tuple(found)

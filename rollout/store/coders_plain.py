@@ -89,7 +89,7 @@ def _decode_float(tree: Any, path: str) -> float:  # noqa: ANN401 - any JSON
 def _encode_datetime(value: datetime) -> str:
     if value.tzinfo is None:
         raise ValueError(f"a naive datetime reached the codec: {value!r}")
-    return value.astimezone(UTC).isoformat()
+    return (value if value.tzinfo is UTC else value.astimezone(UTC)).isoformat()
 
 
 def _decode_datetime(tree: Any, path: str) -> datetime:  # noqa: ANN401 - any JSON

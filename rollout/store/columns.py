@@ -18,6 +18,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 
@@ -124,7 +125,7 @@ def pairs_of(value: Any) -> Iterable[tuple[Any, Any]]:  # noqa: ANN401 - what `j
 
 def dumps(value: Any) -> str:  # noqa: ANN401 - any JSON
     """Write JSON the short way; letters of every language stay readable."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def _shortest(figure: float) -> float | str:

@@ -183,8 +183,7 @@ class SqlStore:
         """Take up notices due now; another process is not given them for 15 s, this one gets them again when it asks again."""
 
         def look(connection: sa.Connection) -> bool:
-            clock = self._database.now(connection)
-            return bool(connection.execute(sql_outbox.due(now, clock, self._name, 1)).all())
+            return sql_outbox.is_due(connection, now, self._database.now(connection), self._name)
 
         def take(connection: sa.Connection) -> Sequence[OwedNotice]:
             return sql_outbox.take(connection, now, self._database.now(connection), self._name, limit)

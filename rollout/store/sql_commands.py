@@ -42,11 +42,15 @@ def notify(connection: Connection, rollout: str) -> None:
         connection.execute(sa.select(sa.func.pg_notify(CHANNEL, rollout)))
 
 
+_WAITING = sa.select(t.command).where(t.command.c.consumed_at.is_(None)).order_by(t.command.c.id)
+_WAITING_FOR_THE_ACTIVE = _WAITING.join(t.rollout, t.rollout.c.id == t.command.c.rollout).where(
+    t.rollout.c.outcome == Outcome.ACTIVE.value
+)
+
+
 def waiting(connection: Connection, rollouts: Sequence[str] | None) -> Mapping[str, Sequence[Command]]:
     """Read what waits. One of a newer version is left, and logged: it waits for a daemon that knows it."""
-    chosen = sa.select(t.command).where(t.command.c.consumed_at.is_(None)).order_by(t.command.c.id)
-    if rollouts is None:
-        chosen = chosen.join(t.rollout, t.rollout.c.id == t.command.c.rollout).where(t.rollout.c.outcome == Outcome.ACTIVE.value)
+    chosen = _WAITING if rollouts is not None else _WAITING_FOR_THE_ACTIVE
     wanted = None if rollouts is None else set(rollouts)
     found: dict[str, list[Command]] = defaultdict(list)
     for row in connection.execute(chosen):

@@ -24,7 +24,7 @@ def commit(connection: Connection, daemon: str, now: datetime, transitions: Sequ
     if not accepted:
         return frozenset()
     connection.execute(
-        sa.update(t.rollout).where(t.rollout.c.id == sa.bindparam("this"), t.rollout.c.version == sa.bindparam("seen")),
+        _WRITTEN,
         [_columns(transition, daemon) for transition in accepted],
     )
     write_events(connection, [(transition.rollout, event) for transition in accepted for event in transition.events])
@@ -40,15 +40,22 @@ def commit(connection: Connection, daemon: str, now: datetime, transitions: Sequ
     return frozenset(transition.rollout for transition in accepted)
 
 
+_MINE = (
+    sa.select(t.rollout.c.id, t.rollout.c.version)
+    .where(
+        t.rollout.c.id.in_(sa.bindparam("these", expanding=True)),
+        t.rollout.c.owner == sa.bindparam("daemon"),
+        t.rollout.c.outcome == Outcome.ACTIVE.value,
+    )
+    .order_by(t.rollout.c.id)
+    .with_for_update(key_share=True)
+)
+_WRITTEN = sa.update(t.rollout).where(t.rollout.c.id == sa.bindparam("this"), t.rollout.c.version == sa.bindparam("seen"))
+
+
 def _still_ours(connection: Connection, daemon: str, transitions: Sequence[Transition]) -> list[Transition]:
     """Lock the rows, and keep the transitions that follow from what stands there; several of one rollout in their order."""
-    c = t.rollout.c
-    rows = connection.execute(
-        sa.select(c.id, c.version)
-        .where(c.id.in_(sorted({x.rollout for x in transitions})), c.owner == daemon, c.outcome == Outcome.ACTIVE.value)
-        .order_by(c.id)
-        .with_for_update(key_share=True)
-    )
+    rows = connection.execute(_MINE, {"these": sorted({x.rollout for x in transitions}), "daemon": daemon})
     versions: dict[str, int] = {row.id: row.version for row in rows}
     accepted = []
     for transition in transitions:

@@ -26,10 +26,10 @@ def claim(connection: Connection, daemon: str, now: datetime, *, limit: int, lea
     """Take what no living daemon owns, longest due first. A daemon whose own lease ran out gets nothing: it renews first."""
     if not _hold(connection, daemon, now, lease, about=""):
         return []
-    ids = _longest_due(connection, t.rollout.c.owner.is_(None), limit)
+    ids = list(connection.scalars(_NOBODYS, {"most": limit}))
     takeable = _dead_owners(connection, now)
     if takeable and len(ids) < limit:
-        ids += _longest_due(connection, t.rollout.c.owner.in_(takeable), limit - len(ids))
+        ids += connection.scalars(_OF_THE_DEAD, {"owners": takeable, "most": limit - len(ids)})
     if not ids:
         return []
     rows: list[RolloutRow] = []
@@ -40,27 +40,37 @@ def claim(connection: Connection, daemon: str, now: datetime, *, limit: int, lea
     return sorted(rows, key=lambda row: (row.wake_at is not None, row.wake_at or now, row.id))
 
 
-def _longest_due(connection: Connection, whose: sa.ColumnElement[bool], limit: int) -> list[str]:
+def _longest_due(whose: sa.ColumnElement[bool]) -> sa.Select[tuple[str]]:
     """Lock and name active rollouts, longest due first; written so that SQLite goes by owner and not through every row."""
     wake_at = t.rollout.c.wake_at
-    return list(connection.scalars(
+    return (
         sa.select(t.rollout.c.id)
         .where(_ACTIVE, whose)
         .order_by(wake_at.is_not(None), wake_at, t.rollout.c.id)
-        .limit(limit)
+        .limit(sa.bindparam("most"))
         .with_for_update(of=t.rollout, skip_locked=True)
-    ))  # fmt: skip
+    )
+
+
+# What is asked every second is built once.
+_NOBODYS = _longest_due(t.rollout.c.owner.is_(None))
+_OF_THE_DEAD = _longest_due(t.rollout.c.owner.in_(sa.bindparam("owners", expanding=True)))
+_OWNERS = sa.select(t.rollout.c.owner).where(_ACTIVE, t.rollout.c.owner.is_not(None)).group_by(t.rollout.c.owner)
+_EXPIRED = sa.select(t.daemon.c.id).where(t.daemon.c.lease_until <= sa.bindparam("now")).with_for_update(skip_locked=True)
+_REMEMBERED = sa.select(t.daemon.c.id)
+_LEASE = sa.select(t.daemon.c.lease_until).where(t.daemon.c.id == sa.bindparam("daemon"))
+_LEASE_LOCKED = _LEASE.with_for_update()
+_KNOWN = sa.select(t.daemon.c.id).where(t.daemon.c.id == sa.bindparam("daemon"))
+_OWNED = sa.select(t.rollout.c.id).where(_ACTIVE, t.rollout.c.owner == sa.bindparam("daemon"))
+_EXTENDED = sa.update(t.daemon).where(t.daemon.c.id == sa.bindparam("daemon"))
 
 
 def _dead_owners(connection: Connection, now: datetime) -> list[str]:
     """Name owners whose lease has run out (their rows are locked by this), and owners that nobody remembers."""
-    expired = connection.scalars(
-        sa.select(t.daemon.c.id).where(t.daemon.c.lease_until <= now).with_for_update(skip_locked=True)
-    ).all()
-    owner = t.rollout.c.owner
-    owners = connection.scalars(sa.select(owner).where(_ACTIVE, owner.is_not(None)).group_by(owner)).all()
+    expired = connection.scalars(_EXPIRED, {"now": now}).all()
+    owners = connection.scalars(_OWNERS).all()
     # Read after the owners: a daemon whose first claim commits in between is in both, never among the owners alone.
-    remembered = set(connection.scalars(sa.select(t.daemon.c.id)))
+    remembered = set(connection.scalars(_REMEMBERED))
     return [name for name in owners if name in expired or name not in remembered]
 
 
@@ -85,14 +95,14 @@ def let_go(connection: Connection, daemon: str) -> None:
 
 def known(connection: Connection, daemon: str) -> bool:
     """Say whether this daemon has a row, living or dead."""
-    return connection.scalar(sa.select(t.daemon.c.id).where(t.daemon.c.id == daemon)) is not None
+    return connection.scalar(_KNOWN, {"daemon": daemon}) is not None
 
 
 def owned(connection: Connection, daemon: str, now: datetime) -> frozenset[str]:
     """List what this daemon owns; nothing once its lease has run out."""
     if not alive(connection, daemon, now):
         return frozenset()
-    return frozenset(connection.scalars(sa.select(t.rollout.c.id).where(_ACTIVE, t.rollout.c.owner == daemon)))
+    return frozenset(connection.scalars(_OWNED, {"daemon": daemon}))
 
 
 def living(connection: Connection, now: datetime) -> tuple[str, ...]:
@@ -107,13 +117,13 @@ def silent(connection: Connection, now: datetime) -> list[str]:
 
 def alive(connection: Connection, daemon: str, now: datetime) -> bool:
     """Say whether this daemon's lease holds."""
-    until = connection.scalar(sa.select(t.daemon.c.lease_until).where(t.daemon.c.id == daemon))
+    until = connection.scalar(_LEASE, {"daemon": daemon})
     return until is not None and until > now
 
 
 def _hold(connection: Connection, daemon: str, now: datetime, lease: timedelta, about: str) -> bool:
     """Begin a lease, or extend one that has not run out; else say False and write nothing."""
-    row = connection.execute(sa.select(t.daemon.c.lease_until).where(t.daemon.c.id == daemon).with_for_update()).one_or_none()
+    row = connection.execute(_LEASE_LOCKED, {"daemon": daemon}).one_or_none()
     if row is not None and row.lease_until <= now:
         return False
     _write(connection, daemon, now, lease, about, first=row is None)
@@ -126,4 +136,4 @@ def _write(connection: Connection, daemon: str, now: datetime, lease: timedelta,
         connection.execute(sa.insert(t.daemon).values(values))
         return
     changed = {"lease_until": now + lease} | ({"about": about} if about else {})
-    connection.execute(sa.update(t.daemon).where(t.daemon.c.id == daemon).values(changed))
+    connection.execute(_EXTENDED, {"daemon": daemon, **changed})

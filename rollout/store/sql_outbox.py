@@ -55,30 +55,40 @@ def write_notices(connection: Connection, transitions: Sequence[Transition]) -> 
         connection.execute(sa.insert(t.notice), rows)
 
 
-def due(now: datetime, clock: datetime, who: str, limit: int) -> sa.Select[Any]:
+def _due() -> sa.Select[Any]:
     """Choose the first undelivered notice of each rollout and channel, where it is due by `now` and nobody else holds it.
 
-    `clock` is the database's time, by which holds run out.
+    `clock` is the database's time, by which holds run out; `who` asks, for `most` at once.
     """
     n, first = t.notice.c, t.notice.alias("first")
     earlier = sa.exists().where(
         first.c.rollout == n.rollout, first.c.channel == n.channel, first.c.state == OWED, first.c.id < n.id
     )
-    free = sa.or_(n.held_until.is_(None), n.held_until <= clock, n.held_by == who)
+    free = sa.or_(n.held_until.is_(None), n.held_until <= sa.bindparam("clock"), n.held_by == sa.bindparam("who"))
     r = t.rollout.c
     return (
         sa.select(t.notice, r.plan_name, r.target, r.cluster, r.image)
         .join(t.rollout, r.id == n.rollout)
-        .where(n.state == OWED, n.next_attempt_at <= now, ~earlier, free)
+        .where(n.state == OWED, n.next_attempt_at <= sa.bindparam("now"), ~earlier, free)
         .order_by(n.next_attempt_at, n.id)
-        .limit(limit)
+        .limit(sa.bindparam("most"))
     )
+
+
+_DUE = _due()
+"""Asked every second: built once."""
+_TAKEN = _DUE.with_for_update(of=t.notice, skip_locked=True)
+
+
+def is_due(connection: Connection, now: datetime, clock: datetime, who: str) -> bool:
+    """Say whether `take` would find anything."""
+    return connection.execute(_DUE, {"now": now, "clock": clock, "who": who, "most": 1}).first() is not None
 
 
 def take(connection: Connection, now: datetime, clock: datetime, who: str, limit: int) -> Sequence[OwedNotice]:
     """Take up what is due: nobody else is given it within HOLD. A row of a newer version is left, and logged."""
     taken = []
-    for row in connection.execute(due(now, clock, who, limit).with_for_update(of=t.notice, skip_locked=True)).all():
+    for row in connection.execute(_TAKEN, {"now": now, "clock": clock, "who": who, "most": limit}).all():
         try:
             taken.append((row, owed_row(row)))
         except Undecodable as error:

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
+from functools import cache
 from itertools import chain, count, islice
 
 from tests.simulation.scenario import scenario
@@ -38,9 +40,17 @@ def play(numbers: list[int], *, workers: int = 2, keep_going: bool = False) -> t
     return outcomes, broken
 
 
+@cache
+def _spare_the_collector() -> None:
+    """Modules and classes live as long as the process: the garbage collector need not walk through them again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 def play_some(seeds: list[int]) -> list[Result]:
     """Play seeds one after another, up to the first that breaks, in a process of its own."""
     played: list[Result] = []
+    _spare_the_collector()
     for seed in seeds:
         result = simulate(seed)
         played.append(result if result.broken else Result(seed, result.outcome))

@@ -207,22 +207,22 @@ class TrafficSource:
         window = question.window
         self.answered.add(window.start)
         counts = {}
+        start, end, words = window.start.timestamp(), window.end.timestamp(), str(window.start)
+        silent = self.quiet is not None and self.quiet[0] <= window.start < self.quiet[1]
         for key in question.pods:
-            requests = self._requests(key.uid, window.start, window.end)
-            rate = self._error_rate(key.uid, window.start)
-            noise = (crc32(f"{key.uid}{window.start}".encode()) % 1000) / 1000
+            requests = 0 if silent else self._requests(key.uid, start, end)
+            rate = self._error_rate(key.uid, window.start) if requests else 0.0
+            noise = (crc32(f"{key.uid}{words}".encode()) % 1000) / 1000
             counts[key.name] = PodCount(float(int(requests * rate + noise)), float(requests))
         return Counts(counts)
 
-    def _requests(self, uid: str, start: datetime, end: datetime) -> int:
+    def _requests(self, uid: str, start: float, end: float) -> int:
         traffic = self._stage.world.traffic
-        if self.quiet is not None and self.quiet[0] <= start < self.quiet[1]:
-            return 0
         if self.least:
-            return max(1, round((end - start) / timedelta(minutes=15)))
+            return max(1, round((end - start) / 900))
         total = 0.0
         for stream in traffic._streams.get(uid, {}).values():
-            total += stream.integral(end.timestamp()) - stream.integral(start.timestamp())
+            total += stream.integral(end) - stream.integral(start)
         return int(total * traffic.requests_per_minute / 60)
 
     def _error_rate(self, uid: str, at: datetime) -> float:

@@ -126,6 +126,7 @@ class Simulation:
         self.daemons: list[Daemon] = []
         self.story: list[str] = []
         self._read: tuple[int, RolloutRow] | None = None
+        self._decoded: tuple[int, State] | None = None
         self._numbers = count()
         self._names = count(1)
         self._passed = self.began = self._settled_at = self.world.now
@@ -294,7 +295,9 @@ class Simulation:
 
     def _stored(self) -> State:
         row = self._row()
-        return self.codec.state(row.state, row.id)
+        if self._decoded is None or self._decoded[0] != row.version:
+            self._decoded = (row.version, self.codec.state(row.state, row.id))
+        return self._decoded[1]
 
     def _owner(self) -> str:
         return next((d.name for d in self.daemons if self.rollout in self.store.owned(d.name)), "")

@@ -6,7 +6,6 @@ never cause an excess share; when the stable shrinks, one replica at a time is t
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from rollout.core.actions import scale_canary
@@ -16,6 +15,7 @@ from rollout.core.findings import Findings
 from rollout.core.history import NoticeKind, Outcome
 from rollout.core.holds import credit_is_due
 from rollout.core.plan_canary import CanaryPlan, CanarySpec
+from rollout.core.replacing import replace
 from rollout.core.shares import excess_now, growth_refused
 from rollout.core.state import Certifying, HoldKind, Reason, Soaking, State
 from rollout.core.steps import hands, retreat
