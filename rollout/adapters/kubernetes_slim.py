@@ -214,8 +214,21 @@ def pod(document: Document) -> PodRecord:
         displaced=displaced(status),
         unschedulable=_unschedulable(conditions.get("PodScheduled", {})),
         labels=labels,
+        lost_readiness=_lost_readiness(ready, conditions.get("Initialized", {})),
     )
     return PodRecord(slim, _owner(document, "ReplicaSet"))
+
+
+def _lost_readiness(ready: Document, initialized: Document) -> bool:
+    """Say whether a pod that is not ready was so before: its Ready condition turned after it was initialized, so it was True then.
+
+    A condition's time moves with its status alone (kubelet, updateLastTransitionTime), and Ready is False from the first status
+    on. Both times are the kubelet's: no clocks are compared.
+    """
+    if ready.get("status") == "True" or initialized.get("status") != "True":
+        return False
+    turned, begun = moment(ready.get("lastTransitionTime")), moment(initialized.get("lastTransitionTime"))
+    return turned is not None and begun is not None and turned > begun
 
 
 def displaced(status: Document) -> str:

@@ -48,7 +48,8 @@ class Pod:
     """One pod of the target.
 
     `deployment` is the name of the owning Deployment (through its ReplicaSet), `template_hash` its `pod-template-hash`.
-    `ready` is the Ready condition, and False while terminating; `ready_since` its `lastTransitionTime`.
+    `ready` is the Ready condition, and False while terminating; `ready_since` its `lastTransitionTime`. `lost_readiness`: the
+    cluster itself shows that it was ready before.
     `displaced` names why the pod was taken away by somebody else: Evicted, Preempted, NodeLost, NodeShutdown, DrainedBy...,
     else empty. `serving` is True when a ready, not terminating endpoint of the Service points at it.
     """
@@ -69,6 +70,7 @@ class Pod:
     serving: bool = False
     unschedulable: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    lost_readiness: bool = False
 
     def container(self, name: str) -> Container | None:
         """Find a container by name; None when the pod has none of that name."""

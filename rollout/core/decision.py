@@ -67,6 +67,11 @@ class Scene:
     """Wall time since the last look, 0 when the clock went back; `gap` is this, unless it is too long to be believed."""
 
     @property
+    def unwatched(self) -> bool:
+        """Say whether there may have been nobody since the last look: it is too long ago, or was another daemon's."""
+        return self.gap != self.elapsed or self.seen.taken_over
+
+    @property
     def view(self) -> TargetView | None:
         """What the cluster shows, None while it cannot be seen."""
         return self.seen.view if isinstance(self.seen.view, TargetView) else None

@@ -118,7 +118,7 @@ def _remember(before: PodMemory, pod: Pod, container: str, now: datetime) -> Pod
     ran = before.ran or _has_run(state)
     if pod.ready:
         return replace(before, ran=True, ready_since=before.ready_since or now, unready_since=None)
-    if before.ready_since is not None and before.unready_since is None:
+    if (before.ready_since is not None or pod.lost_readiness) and before.unready_since is None:
         return replace(before, ran=ran, unready_since=now)
     if before.unready_since is not None and before.unready_since > now:  # the clock went back: no hour more of grace
         return replace(before, ran=ran, unready_since=now)

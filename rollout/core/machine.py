@@ -25,7 +25,7 @@ from rollout.core.policy import Policy
 from rollout.core.procedures import procedure_of
 from rollout.core.replacing import replace
 from rollout.core.rulings import Ruling, rule, too_late
-from rollout.core.state import Ended, Reason, Retreating, State
+from rollout.core.state import Ended, Promoting, Reason, Retreating, Starting, State
 from rollout.core.steps import retreat
 
 
@@ -86,15 +86,20 @@ def _scene(question: Question, state: State, seen: Observation, now: datetime) -
 
 
 def _keep_time(scene: Scene, state: State) -> State:
-    """Stop the step's deadline for time that was held, or in which nobody looked, or that a clock invented."""
+    """Stop the step's deadline for time that was held, in which nobody looked or could write, or that a clock invented."""
     if state.deadline is None or state.looked_at is None:
         return state
     jumped_back = scene.now < state.looked_at
     if jumped_back:
         return replace(state, deadline=state.deadline - (state.looked_at - scene.now))
-    if holds.stop_the_clock(state) or scene.gap != scene.elapsed:
+    if holds.stop_the_clock(state) or scene.unwatched or _cannot_write(scene, state):
         return replace(state, deadline=state.deadline + scene.elapsed)
     return state
+
+
+def _cannot_write(scene: Scene, state: State) -> bool:
+    """Say whether the step waits for our own write, which must not be made without the lease: no delay of the version's."""
+    return not scene.seen.leased and isinstance(state.step, Starting | Promoting) and state.step.confirmed_at is None
 
 
 def _assemble(scene: Scene, before: State, kept: State, ruling: Ruling, move: Move, consumed: tuple[int, ...]) -> Decision:

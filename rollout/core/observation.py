@@ -59,6 +59,7 @@ class Observation:
 
     `answers`: readings that came since the last look, at most one per signal and window. `tasks`: results by key.
     `leased`: this daemon's lease is unexpired by the monotonic clock, so nobody else may act for this rollout.
+    `taken_over`: this daemon looks for the first time; who looked before it is gone, with what it had not stored.
     """
 
     view: TargetView | Unreachable
@@ -67,3 +68,4 @@ class Observation:
     leased: bool = True
     others: tuple[TargetView | Unreachable, ...] = ()
     """What the cluster shows of an offline plan's further targets, in the plan's order."""
+    taken_over: bool = False

@@ -55,6 +55,8 @@ class Active:
     owed_notices: tuple[Notice, ...] = ()
     owed_commands: tuple[int, ...] = ()
     last_command: int = 0
+    looked: bool = False
+    """This daemon has looked at it before, so the time since the last look was its own."""
     failures: int = 0
     refused: int = 0
     """Commits in a row that the database did not take: each waits longer for the next."""

@@ -237,7 +237,7 @@ class Engine:
                 self.bugs += 1
                 log.error(events.BUG, where="given up", rollout=active.execution.id, exc_info=error)
             return given_up
-        active.failures = 0
+        active.failures, active.looked = 0, True
         return decision
 
     def _look(self, active: Active) -> Observation:
@@ -245,13 +245,15 @@ class Engine:
         cluster = self.hands.cluster(execution.target.cluster)
         if cluster is None:
             view = Unreachable(f"no cluster {execution.target.cluster!r} is configured")
-            return Observation(view, (), self.board.results(execution.id), self.lease.certain())
+            results = self.board.results(execution.id)
+            return Observation(view, (), results, self.lease.certain(), taken_over=not active.looked)
         return Observation(
             cluster.view(execution.target),
             self.board.take_answers(execution.id),
             self.board.results(execution.id),
             self.lease.certain(),
             tuple(self._view(target) for target in execution.plan.targets[1:]),
+            taken_over=not active.looked,
         )
 
     def _view(self, target: Target) -> TargetView | Unreachable:

@@ -91,6 +91,29 @@ def test_a_displaced_pod_names_who_took_it_away(status: dict[str, Any], name: st
     assert slim.displaced(status) == name
 
 
+@pytest.mark.parametrize(
+    ("ready", "turned", "lost"),
+    [
+        ("False", "2026-11-22T12:00:00Z", False),  # as it began
+        ("False", "2026-11-22T12:40:00Z", True),
+        ("True", "2026-11-22T12:40:00Z", False),
+        ("False", "", False),
+    ],
+)
+def test_a_pod_whose_readiness_turned_after_its_start_was_ready_before(ready: str, turned: str, lost: bool) -> None:  # noqa: FBT001 - a column of the table
+    document = kube.pod("p", "nginx-abc", ready=False)
+    begun = condition("Initialized", "True", lastTransitionTime="2026-11-22T12:00:00Z")
+    document["status"]["conditions"] = [begun, condition("Ready", ready, lastTransitionTime=turned)]
+    assert slim.pod(document).pod.lost_readiness is lost
+
+
+def test_a_pod_whose_init_containers_ran_for_long_was_never_ready() -> None:
+    document = kube.pod("p", "nginx-abc", ready=False)
+    begun = condition("Initialized", "True", lastTransitionTime="2026-11-22T12:10:00Z")
+    document["status"]["conditions"] = [begun, condition("Ready", "False", lastTransitionTime="2026-11-22T12:00:00Z")]
+    assert not slim.pod(document).pod.lost_readiness
+
+
 def test_a_pod_without_a_place_says_why() -> None:
     document = kube.pod("p", "nginx-abc", ready=False)
     document["status"]["conditions"] = [condition("PodScheduled", "False", reason="Unschedulable", message="0/3 nodes: no memory")]

@@ -66,6 +66,13 @@ def test_a_pod_that_was_never_ready_has_lost_nothing() -> None:
     assert causes(found(pod(ready=False), memory=memory, at=NOW + H)) == []
 
 
+def test_the_cluster_shows_a_loss_of_readiness_that_began_before_we_looked() -> None:
+    lost = pod(ready=False, lost_readiness=True)
+    memory = found(lost, at=NOW).memory
+    assert causes(found(lost, memory=memory, at=NOW + M)) == []
+    assert causes(found(lost, memory=memory, at=NOW + 2 * M)) == ["unready"]
+
+
 def test_readiness_that_comes_back_begins_the_grace_anew() -> None:
     memory = found(pod()).memory
     for at, ready in ((NOW + S, False), (NOW + M, True), (NOW + 2 * M, False)):

@@ -259,3 +259,24 @@ def test_a_look_a_minute_later_credits_that_minute() -> None:
     decision = decide(question(canary_plan()), soaking, seen(view()), (), NOW)
     assert isinstance(decision.state.step, Soaking)
     assert decision.state.step.credited == H + M
+
+
+def waiting_to_start(**changed: Any) -> tuple[State, Observation]:  # noqa: ANN401 - any field
+    """The start was decided, nothing is written yet, and its deadline has come a second ago."""
+    unwritten = view(canary=0, canary_changed={"images": {"nginx": OLD}, "annotations": {}})
+    return state(Starting(), deadline=NOW - S, looked_at=NOW - M), seen(unwritten, **changed)
+
+
+@pytest.mark.parametrize(("changed", "goes_on"), [({}, False), ({"taken_over": True}, True), ({"leased": False}, True)])
+def test_a_start_is_not_late_for_time_in_which_nobody_could_make_it(changed: dict[str, Any], goes_on: bool) -> None:  # noqa: FBT001 - a column of the table
+    starting, shown = waiting_to_start(**changed)
+    decision = decide(QUESTION, starting, shown, (), NOW)
+    assert isinstance(decision.state.step, Starting) is goes_on
+    if goes_on:
+        assert decision.kept.deadline == NOW - S + M
+
+
+def test_without_the_lease_the_deadline_of_pods_that_must_become_ready_runs_on() -> None:
+    starting = state(Starting(NOW - 5 * M), deadline=NOW - S, looked_at=NOW - M)
+    decision = decide(QUESTION, starting, seen(view(pods=(pod(ready=False), *stable_pods())), leased=False), (), NOW)
+    assert isinstance(decision.state.step, Retreating)

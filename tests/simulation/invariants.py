@@ -67,6 +67,8 @@ class Facts:
     """Returns the daemon that owns the rollout by the database's word."""
     frozen: Any = None
     """Returns whether the policy's freeze stands by the daemons' clock."""
+    skew: Any = None
+    """Returns how far the daemons' clock is from the world's."""
     guardian: str = ""
     """The daemon that is awake, has the rollout in memory and sees the cluster; empty where there is none."""
     tombstoned: bool = False

@@ -144,10 +144,9 @@ def plan(signals: tuple[str, ...], most: int, *, approval: bool) -> CanaryPlan:
         "replicas": {"max": most},
         "initialShare": "15%",
         "signals": [{"preset": name, "window": "15m"} for name in signals],
-        "promotion": {"pace": "2m", "progressDeadline": "50m", "watch": "60m"},
+        "promotion": {"pace": "2m", "watch": "60m"},
         "approvals": {"beforePromotion": approval, "within": "12h"},
         "maxBlind": "60m",
-        "startDeadline": "75m",
     }
     made = plan_of({"apiVersion": "rollout/v1", "kind": "Canary", "metadata": {"name": "shop"}, "spec": spec})
     assert isinstance(made, CanaryPlan)

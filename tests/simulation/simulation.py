@@ -167,6 +167,7 @@ class Simulation:
         self.facts.stored = self._stored
         self.facts.owner = self._owner
         self.facts.frozen = lambda: self.policy.frozen(self.clock.now()) is not None
+        self.facts.skew = lambda: self.clock.skew
         self.facts.told = lambda: [dict(row) for row in self.store.notices(self.rollout)]
         self.facts.arrived = self.channel.told
         self.facts.answered = {name: source.answered for name, source in self.sources.items()}

@@ -32,7 +32,7 @@ def decide(scene: Scene, state: State, found: Findings, waits: tuple[Wait, ...])
     resized = _resize(scene, state, step, view)
     if resized is not None:
         return resized
-    if scene.gap != scene.elapsed or stop_the_clock(state):
+    if scene.unwatched or stop_the_clock(state):
         # Time in which nobody looked, or which is held, is not a person's delay.
         step = replace(step, since=step.since + scene.elapsed)
         state = replace(state, step=step)

@@ -105,7 +105,7 @@ def _awaited(scene: Scene, state: State, step: Soaking, ready: int) -> Move:
     """Wait for the added pod; one that starts but never becomes ready is the version's fault, one without a place is not."""
     plan = scene.execution.plan
     assert isinstance(plan, CanaryPlan)  # noqa: S101 - a canary's step
-    late = step.sized_at is not None and scene.now - step.sized_at >= plan.spec.start_deadline and scene.gap == scene.elapsed
+    late = step.sized_at is not None and scene.now - step.sized_at >= plan.spec.start_deadline and not scene.unwatched
     why = f"{ready} of {step.size} canary pods are ready"
     homeless = [pod for pod in scene.cohorts.candidate if pod.unschedulable]
     if homeless:
