@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rollout.core.history import NoticeKind
+from rollout.core.wording import step_words
 from rollout.ports import Message
 
 _ELLIPSIS = "..."
@@ -57,7 +58,7 @@ def parts_of(message: Message) -> Parts:
     """Take a message apart, every part on one line and without mentions."""
     notice = message.notice
     place = f"{message.cluster}: {message.target}" if message.cluster else message.target
-    facts = [f"rollout {message.rollout}", place, message.image, f"step {message.step}" if message.step else ""]
+    facts = [f"rollout {message.rollout}", place, message.image, f"step {step_words(message.step)}" if message.step else ""]
     why = one_line(notice.why)
     title = one_line(notice.title)
     return Parts(

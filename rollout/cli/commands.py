@@ -123,6 +123,7 @@ def _break_glass(rollout: str, reason: str, actor: str, config: object, database
 
 def retry(
     rollout: RolloutArgument,
+    reason: ReasonOption = "",
     actor: ActorOption = "",
     config: ConfigOption = None,
     database: DatabaseOption = None,
@@ -131,6 +132,6 @@ def retry(
     from rollout.cli.standing import submitted  # noqa: PLC0415 - lazy
 
     with opened(config, database) as parts:
-        submission = parts.desk.retry(rollout, actor_or_login(actor))
+        submission = parts.desk.retry(rollout, actor_or_login(actor), reason)
         for line in submitted(parts.store, submission.rollout):
             typer.echo(line)

@@ -50,7 +50,7 @@ OutputOption = Annotated[Output, typer.Option("--output", "-o", help="text or js
 RolloutArgument = Annotated[
     str, typer.Argument(help="Rollout id, its first 6 characters or more, or a plan's name (its newest rollout).")
 ]
-ReasonOption = Annotated[str, typer.Option("--reason", "-m", help="Why: it is kept in history and told in notices.")]
+ReasonOption = Annotated[str, typer.Option("--reason", "--message", "-m", help="Why: it is kept in history and told in notices.")]
 ActorOption = Annotated[
     str, typer.Option("--as", envvar="ROLLOUT_ACTOR", help="Who you are, for history.", show_default="your login")
 ]

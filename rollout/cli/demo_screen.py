@@ -20,7 +20,7 @@ from rollout.cli.upcoming import upcoming
 from rollout.core.cohorts import TargetView, cohorts
 from rollout.core.decision import step_name
 from rollout.core.history import Event
-from rollout.core.wording import percent, plural, span
+from rollout.core.wording import percent, plural, span, step_words
 from rollout.engine.active import Active
 from rollout.ports import RolloutRow
 
@@ -176,7 +176,7 @@ class PlainScreen:
         typer.echo(f"    [{self._story.headline()}]")
 
     def _print(self) -> None:
-        lines = [(e.at, e.step, e.why) for e in self._story.news() if e.kind != "hourly-summary"]
+        lines = [(e.at, step_words(e.step), e.why) for e in self._story.news() if e.kind != "hourly-summary"]
         if self._story.gate is not None:
             lines += [(spell.since, "GATE", str(spell)) for spell in self._story.gate.news()]
         for at, step, why in sorted(lines, key=lambda line: line[0]):

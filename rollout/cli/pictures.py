@@ -20,7 +20,7 @@ from rollout.cli.portrait import STEPS, Portrait
 from rollout.cli.upcoming import upcoming
 from rollout.core.history import Event, Outcome
 from rollout.core.state import HoldKind
-from rollout.core.wording import number, span
+from rollout.core.wording import number, span, step_words
 from rollout.ports import HistoryRow, RolloutRow
 
 COLOURS = {
@@ -38,7 +38,7 @@ def listing(rows: Sequence[RolloutRow], now: datetime) -> None:
     if not rows:
         return
     lines = [("ID", "TARGET", "IMAGE", "STATE", "STEP", "AGE", "WHY")]
-    lines += [(r.id, r.target, r.image, r.outcome.value, r.step, span(now - r.created_at), r.why) for r in rows]
+    lines += [(r.id, r.target, r.image, r.outcome.value, step_words(r.step), span(now - r.created_at), r.why) for r in rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]) - 1)]
     console = Console()
     left = max(console.width - sum(widths) - 2 * len(widths), 20)
@@ -121,7 +121,7 @@ def history_lines(rows: Sequence[HistoryRow], *, evidence: bool) -> None:
         if event.kind == "hourly-summary" and not evidence:
             continue
         who = "" if event.actor == "rollout" else f" [{event.actor}]"
-        typer.echo(f"{event.at:%Y-%m-%d %H:%M:%S}  {event.step:<12} {event.kind:<16} {event.why}{who}")
+        typer.echo(f"{event.at:%Y-%m-%d %H:%M:%S}  {step_words(event.step):<12} {event.kind:<16} {event.why}{who}")
         if evidence:
             for item in event.evidence:
                 # Requests that nobody measured are stored as -1.

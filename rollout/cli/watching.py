@@ -11,6 +11,7 @@ from rich.live import Live
 from rollout.cli.pictures import picture
 from rollout.cli.portrait import portrait_of
 from rollout.core.errors import Refused
+from rollout.core.wording import step_words
 from rollout.ports import RolloutRow
 from rollout.wiring import Parts
 
@@ -39,7 +40,7 @@ def _lines(parts: Parts, rollout: str) -> RolloutRow:
         for item in parts.store.history(rollout, after=after):
             after = item.id
             if item.event.kind != "hourly-summary":
-                typer.echo(f"{item.event.at:%Y-%m-%d %H:%M:%S}  {item.event.step:<12} {item.event.why}")
+                typer.echo(f"{item.event.at:%Y-%m-%d %H:%M:%S}  {step_words(item.event.step):<12} {item.event.why}")
         if row.outcome.at_rest:
             return row
         time.sleep(REFRESH_SECONDS)  # noqa: TID251 - as above

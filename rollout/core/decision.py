@@ -167,6 +167,8 @@ def tell(scene: Scene, state: State, tells: tuple[Tell, ...]) -> tuple[State, tu
         if item.notice is not None:
             count += 1
             lines = item.lines or tuple(f"{e.signal}: {e.why}" for e in item.evidence)
+            if count == 1 and state.because:
+                lines = (state.because, *lines)
             key = f"{count:04d}-{item.notice.value}"
             title, where = item.title or item.why, _channels(scene.execution.plan, item.notice)
             notices.append(Notice(key, item.notice, title, item.why, scene.now, lines, item.next_action, where))

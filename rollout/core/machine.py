@@ -38,10 +38,10 @@ class Question:
     timing: Timing
 
 
-def begin(execution: Execution, now: datetime) -> State:
-    """Make the state of a rollout that has just been submitted: in its procedure's first step."""
+def begin(execution: Execution, now: datetime, because: str = "") -> State:
+    """Make the state of a rollout that has just been submitted: in its procedure's first step. `because`: for a retry."""
     step, deadline = procedure_of(execution.plan).first(execution.plan)
-    return State(step=step, entered_at=now, started_at=now, deadline=now + deadline)
+    return State(step=step, entered_at=now, started_at=now, deadline=now + deadline, because=because)
 
 
 def decide(question: Question, state: State, seen: Observation, commands: Sequence[Command], now: datetime) -> Decision:
@@ -54,7 +54,7 @@ def decide(question: Question, state: State, seen: Observation, commands: Sequen
     procedure = procedure_of(question.execution.plan)
     kept = replace(_keep_time(scene, state), looked_at=now)
     kept, findings = procedure.absorb(scene, kept)
-    ruling = rule(scene, kept, commands)
+    ruling = rule(kept, commands)
     obeyed = procedure.obey(ruling.state, ruling.pending)
     move = procedure.ladder(scene, obeyed, findings, ruling.stop)
     move = holds.settle(scene, move)

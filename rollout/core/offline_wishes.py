@@ -13,7 +13,7 @@ from rollout.core.offline_facts import memory_of, remember, window_end
 from rollout.core.offline_wishes_end import ended_untouched
 from rollout.core.quantities import format_duration, parse_duration
 from rollout.core.signals import Unreachable
-from rollout.core.state import Ended, HoldKind, Reason, State
+from rollout.core.state import Ended, HoldKind, Reason, State, Step
 from rollout.core.state_offline import (
     Announcing,
     Asked,
@@ -76,45 +76,52 @@ def answered(scene: Scene, state: State, stop: Reason | None) -> Move | None:
     if stop is None and asked is None:
         return None
     state = remember(state, asked=None)
+    if why := impossible(state.step, None if stop is not None or asked is None else asked.wish):
+        item = Tell("not-possible", why, notice=NoticeKind.HELD, title=f"{scene.execution.target}: not done as asked")
+        return Move(state, why, tells=(item,), wake_in=timedelta())
     match state.step:
         case Assessing() | Announcing():
             return _before(scene, state, stop, asked)
-        case OpeningGate() | WatchingOpen():
-            why = (
-                "the gate is being opened or open already: from here the database is never restored; start a hotfix with --follows"
-            )
-            return _not(scene, state, why)
         case RollingBack():
             return _going_back(scene, state, state.step, stop, asked)
         case _:
             return _closed(scene, state, stop, asked)
 
 
+def impossible(step: Step, wish: Wish | None) -> str:
+    """Say why a step cannot do what was asked (None: to abort); empty where it can."""
+    match step:
+        case Assessing() | Announcing():
+            return "the gate has not been closed" if wish is Wish.OPEN else ""
+        case OpeningGate() | WatchingOpen():
+            return (
+                "the gate is being opened or open already: from here the database is never restored; start a hotfix with --follows"
+            )
+        case RollingBack() if not step.stuck:
+            return f"it is on its way back already ({step.stage.value})"
+        case RollingBack():
+            half = wish is Wish.OPEN and step.stage is not BackStage.TEST
+            return f"a half restored service is never opened: {step.stuck}" if half else ""
+        case Deciding(origin="tests"):
+            return ""
+        case _:
+            return "a half upgraded service is never opened; `rollout rollback` goes back" if wish is Wish.OPEN else ""
+
+
 def _before(scene: Scene, state: State, stop: Reason | None, asked: Asked | None) -> Move:
     if stop is not None:
         return ended_untouched(scene, state, stop.ends_as, stop.why, stop.actor)
     assert asked is not None  # noqa: S101 - checked by the caller
-    if asked.wish is Wish.OPEN:
-        return _not(scene, state, "the gate has not been closed")
     because = f": {asked.reason}" if asked.reason else ""
     return ended_untouched(scene, state, Outcome.CANCELLED, f"{asked.actor} cancelled it{because}", asked.actor)
 
 
-def _not(scene: Scene, state: State, why: str) -> Move:
-    item = Tell("not-possible", why, notice=NoticeKind.HELD, title=f"{scene.execution.target}: not done as asked")
-    return Move(state, why, tells=(item,), wake_in=timedelta())
-
-
 def _going_back(scene: Scene, state: State, step: RollingBack, stop: Reason | None, asked: Asked | None) -> Move:
-    if not step.stuck:
-        return _not(scene, state, f"it is on its way back already ({step.stage.value})")
     if stop is not None:
         return offline_retreat.left_closed(scene, state, step, stop)
     if asked is not None and asked.wish is Wish.OPEN:
-        if step.stage is BackStage.TEST:
-            why = f"{asked.actor} opens it although the old version's tests fail: {step.stuck}"
-            return offline_open.begin(scene, state, step.ends_as, f"{step.why}; {why}", why, asked.actor)
-        return _not(scene, state, f"a half restored service is never opened: {step.stuck}")
+        why = f"{asked.actor} opens it although the old version's tests fail: {step.stuck}"
+        return offline_open.begin(scene, state, step.ends_as, f"{step.why}; {why}", why, asked.actor)
     return offline_retreat.again(scene, state, step, asked.actor if asked is not None else "rollout")
 
 
@@ -125,10 +132,9 @@ def _closed(scene: Scene, state: State, stop: Reason | None, asked: Asked | None
     assert asked is not None  # noqa: S101 - checked by the caller
     because = f": {asked.reason}" if asked.reason else ""
     if asked.wish is Wish.OPEN:
-        if isinstance(state.step, Deciding) and state.step.origin == "tests":
-            why = f"{asked.actor} opens it although {state.step.problem}{because}"
-            return offline_open.begin(scene, state, Outcome.SUCCEEDED, why, why, asked.actor)
-        return _not(scene, state, "a half upgraded service is never opened; `rollout rollback` goes back")
+        assert isinstance(state.step, Deciding)  # noqa: S101 - nothing else can be opened as it is
+        why = f"{asked.actor} opens it although {state.step.problem}{because}"
+        return offline_open.begin(scene, state, Outcome.SUCCEEDED, why, why, asked.actor)
     ends = Outcome.FAILED if failed else Outcome.ABORTED
     return offline_retreat.begin(scene, state, f"{asked.actor} asked for the way back{because}", "rollback", ends, asked.actor)
 

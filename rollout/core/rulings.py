@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from rollout.core.commands import Command, Verb
-from rollout.core.decision import Scene, Tell, step_name
+from rollout.core.decision import Tell, step_name
 from rollout.core.history import Outcome
 from rollout.core.replacing import replace
-from rollout.core.state import (
-    Approval,
-    Ended,
-    HoldKind,
-    Observing,
-    Paused,
-    Preflight,
-    Promoting,
-    Reason,
-    Retiring,
-    Retreating,
-    Soaking,
-    Starting,
-    State,
-    Watching,
-)
-
-NEVER_ASKS = (Preflight, Starting, Soaking, Promoting, Retiring, Observing)
-"""Steps of a canary that wait for nobody's approval."""
+from rollout.core.state import Approval, Certifying, Ended, HoldKind, Paused, Promoting, Reason, Retreating, State, Watching
+from rollout.core.state_offline import Announcing, ClosingGate, Deciding, OpeningGate, RollingBack
+from rollout.core.wording import step_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +28,8 @@ class Ruling:
     pending: tuple[Command, ...] = ()
 
 
-def rule(scene: Scene, state: State, commands: Sequence[Command]) -> Ruling:
+def rule(state: State, commands: Sequence[Command]) -> Ruling:
     """Apply every command in order; one that makes no sense now is recorded as such, and never lost without a word."""
-    del scene
     ruling = Ruling(state)
     for command in commands:
         ruling = _one(ruling, command)
@@ -66,9 +49,26 @@ def _because(command: Command) -> str:
     return f": {command.reason}" if command.reason else ""
 
 
+def moot(state: State, command: Command) -> str:
+    """Say why a command changes nothing in this state; empty where it does, or where only a step can tell."""
+    match command.verb:
+        case Verb.PAUSE if isinstance(state.step, Retreating):
+            return "it is stepping back, which nothing pauses"
+        case Verb.RESUME if state.paused is None:
+            return "it is not paused"
+        case Verb.APPROVE if not _asks(state, {hold.kind for hold in state.holds}):
+            return f"it is {step_words(step_name(state))} and asks nobody: approve again when it does"
+        case Verb.ABORT | Verb.SUPERSEDE if isinstance(state.step, Retreating):
+            return "it is already stepping back"
+        case _:
+            return ""
+
+
 def _one(ruling: Ruling, command: Command) -> Ruling:
     state = ruling.state
     because = _because(command)
+    if why := moot(state, command):
+        return _with(ruling, state, command, f"{command.actor} {_DONE[command.verb]}{because}; {why}")
     match command.verb:
         case Verb.PAUSE:
             paused = Paused(command.actor, command.reason, command.at)
@@ -77,31 +77,43 @@ def _one(ruling: Ruling, command: Command) -> Ruling:
         case Verb.RESUME:
             return _with(ruling, replace(state, paused=None), command, f"{command.actor} resumed it{because}")
         case Verb.APPROVE:
-            return _approve(ruling, command, because)
+            unproven = bool({hold.kind for hold in state.holds} & {HoldKind.EVIDENCE, HoldKind.OVERDUE})
+            approval = Approval(command.actor, command.reason, command.at, unproven)
+            return _with(ruling, replace(state, approval=approval), command, f"{command.actor} approved{because}")
         case Verb.ABORT | Verb.SUPERSEDE:
-            if isinstance(state.step, Retreating):
-                return _with(ruling, state, command, f"{command.actor} aborted it{because}; it is already stepping back")
             adopt = command.argument("by") == "adopt" and isinstance(state.step, Promoting | Watching)
             kind = "superseded-adopt" if adopt else command.verb.value
-            verb = "aborted it" if command.verb is Verb.ABORT else "superseded it"
-            reason = Reason(f"{command.actor} {verb}{because}", kind, Outcome.ABORTED, command.actor)
+            reason = Reason(f"{command.actor} {_DONE[command.verb]}{because}", kind, Outcome.ABORTED, command.actor)
             return replace(_with(ruling, state, command, reason.why), stop=ruling.stop or reason)
         case _:
             return replace(_with(ruling, state, command, f"{command.actor}: {command.verb.value}{because}"),
                            pending=(*ruling.pending, command))  # fmt: skip
 
 
-def _approve(ruling: Ruling, command: Command, because: str) -> Ruling:
-    """Take an approval where a step of the canary asks for one; a word given in advance approves nothing that was not seen."""
-    state = ruling.state
-    asked = {hold.kind for hold in state.holds}
-    nothing_asked = isinstance(state.step, NEVER_ASKS) or (isinstance(state.step, Watching) and HoldKind.OVERDUE not in asked)
-    if nothing_asked:
-        why = f"{command.actor} approved{because}; it is {step_name(state)} and asks nobody: approve again when it does"
-        return _with(ruling, state, command, why)
-    unproven = bool(asked & {HoldKind.EVIDENCE, HoldKind.OVERDUE})
-    approval = Approval(command.actor, command.reason, command.at, unproven)
-    return _with(ruling, replace(state, approval=approval), command, f"{command.actor} approved{because}")
+_DONE = {
+    Verb.PAUSE: "paused it",
+    Verb.RESUME: "resumed it",
+    Verb.APPROVE: "approved",
+    Verb.ABORT: "aborted it",
+    Verb.SUPERSEDE: "superseded it",
+}
+
+
+def _asks(state: State, held: Collection[HoldKind]) -> bool:
+    """Say whether the step waits, or may wait in this look, for something that a person's approval answers."""
+    match state.step:
+        case Certifying() | Deciding():
+            return True
+        case Watching():
+            return HoldKind.OVERDUE in held
+        case Announcing():
+            return HoldKind.UNANNOUNCED in held
+        case ClosingGate() | OpeningGate():
+            return HoldKind.GATE in held
+        case RollingBack(stuck=stuck):
+            return bool(stuck)
+        case _:
+            return False
 
 
 def _with(ruling: Ruling, state: State, command: Command, why: str) -> Ruling:

@@ -249,3 +249,5 @@ class State:
     summarised_at: datetime | None = None
     offline: OfflineMemory | None = None
     """What an offline rollout keeps across its steps; None for a canary."""
+    because: str = ""
+    """Who started it again and why, for its first notice; empty where it is the plan's first rollout."""

@@ -5,6 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+STEPS = {
+    "closinggate": "closing gate",
+    "backingup": "backing up",
+    "rollingback": "rolling back",
+    "openinggate": "opening gate",
+    "watchingopen": "watching",
+}
+
+
+def step_words(step: str) -> str:
+    """Word a step's stored name for people: `closinggate` is `closing gate`; most are words already."""
+    return STEPS.get(step, step)
+
 
 def span(duration: timedelta) -> str:
     """Word a duration with its two largest units: `3 d 4 h`, `4 h 12 m`, `90 s` -> `1 m 30 s`, `0 s`."""

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from rollout.core.commands import OFFLINE_ONLY, Verb
+from rollout.core.commands import OFFLINE_ONLY, Command, Verb
 from rollout.core.decision import Execution
 from rollout.core.errors import Problem, Refused
 from rollout.core.history import Event, Outcome
 from rollout.core.machine import begin
 from rollout.core.plan import CanaryPlan, OfflinePlan, Plan
 from rollout.core.policy import Policy
+from rollout.core.seasons import without_effect
+from rollout.core.wording import step_words
 from rollout.engine.configured import ANYTHING, Configured
 from rollout.engine.engine import Codec
 from rollout.engine.overlaps import overlapping
@@ -58,9 +60,20 @@ class Desk:
         return self.find(name).id if name else None
 
     def submit(
-        self, plan: Plan, source: str, actor: str, *, again: bool = False, follows: str | None = None, relation: str = ""
+        self,
+        plan: Plan,
+        source: str,
+        actor: str,
+        *,
+        again: bool = False,
+        follows: str | None = None,
+        relation: str = "",
+        because: str = "",
     ) -> Submission:
-        """Start a rollout of a plan. The same plan again returns the rollout there is; a busy target is refused."""
+        """Start a rollout of a plan. The same plan again returns the rollout there is; a busy target is refused.
+
+        `because`: the sentence for history and the first notice where it is started again.
+        """
         problems = self.check(plan)
         if problems:
             raise Refused(f"plan {plan.name!r} is refused", problems)
@@ -73,9 +86,9 @@ class Desk:
                 f"rollout {busy.id} on {busy.target} is superseded and steps back first",
                 (Problem("submit again when it has ended", remedy=f"`rollout submit --wait`, or watch `rollout show {busy.id}`"),),
             )
-        rollout = self._row(plan, now, follows or self._linked(plan), relation, attempt=self._attempts(plan))
+        rollout = self._row(plan, now, follows or self._linked(plan), relation, because)
         row = PlanRow(plan.name, plan.hash(), plan.kind, plan.canonical(), source, actor, now)
-        submitted = Event(now, "submitted", "preflight", f"{actor} submitted plan {plan.name}", actor)
+        submitted = Event(now, "submitted", "preflight", because or f"{actor} submitted plan {plan.name}", actor)
         return self.store.submit(row, rollout, events=(submitted,), again=again)
 
     def _superseded(self, plan: Plan, actor: str, now: datetime) -> RolloutRow | None:
@@ -91,7 +104,7 @@ class Desk:
         by = getattr(plan.spec, "supersede_by", None)
         if old.step in {"promoting", "watching"} and by is None:
             raise Refused(
-                f"rollout {old.id} is {old.step}: its stable is partly new already",
+                f"rollout {old.id} is {step_words(old.step)}: its stable is partly new already",
                 (Problem("say what becomes of it", key="spec.supersedeBy", remedy="rollback (the old image first) or adopt"),),
             )
         waiting = self.store.commands([old.id]).get(old.id, ())
@@ -103,8 +116,8 @@ class Desk:
     def _attempts(self, plan: Plan) -> int:
         return sum(row.plan_hash == plan.hash() for row in self.store.rollouts(RolloutFilter(plan=plan.name, limit=1000)))
 
-    def _row(self, plan: Plan, now: datetime, follows: str | None, relation: str, *, attempt: int) -> RolloutRow:
-        seed = f"{plan.name}/{plan.hash()}/{attempt}/{now.isoformat()}"
+    def _row(self, plan: Plan, now: datetime, follows: str | None, relation: str, because: str) -> RolloutRow:
+        seed = f"{plan.name}/{plan.hash()}/{self._attempts(plan)}/{now.isoformat()}"
         rollout = f"{plan.name[:40]}-{hashlib.sha256(seed.encode()).hexdigest()[:8]}"
         execution = Execution(rollout, plan, plan.signals if isinstance(plan, CanaryPlan) else ())
         target = plan.target
@@ -119,7 +132,7 @@ class Desk:
             outcome=Outcome.ACTIVE,
             step="preflight",
             why="submitted",
-            state=self.codec.text(begin(execution, now)),
+            state=self.codec.text(begin(execution, now, because)),
             version=1,
             wake_at=now,
             created_at=now,
@@ -128,11 +141,11 @@ class Desk:
             relation=relation or ("hotfix" if getattr(plan.spec, "follows", None) else ""),
         )
 
-    def retry(self, rollout: str, actor: str) -> Submission:
+    def retry(self, rollout: str, actor: str, reason: str = "") -> Submission:
         """Start again from step 1: a new rollout of the same plan, linked to the one that ended."""
         old = self.find(rollout)
         if not old.outcome.at_rest:
-            raise Refused(f"rollout {old.id} is still active ({old.step}): abort it first, or wait")
+            raise Refused(f"rollout {old.id} is still active ({step_words(old.step)}): abort it first, or wait")
         stored = self.store.plan(old.plan_name, old.plan_hash)
         if stored is None:
             raise Refused(f"the plan of rollout {old.id} is no longer in the database: submit the file again")
@@ -140,7 +153,8 @@ class Desk:
         now = self.clock.now()
         if isinstance(plan, OfflinePlan) and (problems := plan.problems_at(now, measured_restore(self.store, plan, now))):
             raise Refused(f"rollout {old.id} cannot be tried again as it was planned: submit a plan with another window", problems)
-        return self.submit(plan, stored.source, actor, again=True, follows=old.id, relation="retry")
+        because = f"{actor} started {old.id} again from step 1{f': {reason}' if reason else ''}"
+        return self.submit(plan, stored.source, actor, again=True, follows=old.id, relation="retry", because=because)
 
     def command(self, rollout: str, verb: Verb, actor: str, reason: str, arguments: Sequence[tuple[str, str]] = ()) -> RolloutRow:
         """Record a command for a running rollout; it is consumed within a second where its daemon lives."""
@@ -152,8 +166,21 @@ class Desk:
                 f"rollout {row.id} is a canary: {verb.value} is for a maintenance (kind: Offline), nothing was recorded",
                 (Problem("what a canary understands", remedy="pause, resume, approve, abort"),),
             )
-        self.store.command(row.id, verb, actor, reason, self.clock.now(), arguments)
+        now = self.clock.now()
+        if why := self._without_effect(row, Command(0, verb, actor, reason, now, tuple(arguments))):
+            raise Refused(f"rollout {row.id}: {verb.value} would change nothing, so it was not recorded: {why}")
+        self.store.command(row.id, verb, actor, reason, now, arguments)
         return row
+
+    def _without_effect(self, row: RolloutRow, command: Command) -> str:
+        """Say why a command would change nothing, as far as the database knows: one that waits may change that."""
+        if self.store.commands([row.id]).get(row.id):
+            return ""
+        try:
+            execution, state = self.codec.execution(row), self.codec.state(row.state, row.id)
+        except Refused:
+            return ""  # whoever can read it decides
+        return without_effect(execution.plan, state, command)
 
     def find(self, rollout: str) -> RolloutRow:
         """Find a rollout by id, by the beginning of its id, or by its plan's name (the newest). Raises Refused."""

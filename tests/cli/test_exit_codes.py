@@ -92,6 +92,21 @@ def test_a_command_for_a_running_rollout_is_recorded_with_who_and_why(terminal: 
     assert terminal.type("pause", "web", "--as", "bob").code == 0
 
 
+def test_a_command_that_would_change_nothing_is_refused_and_says_why(terminal: Terminal) -> None:
+    terminal.type("submit", terminal.plan())
+    for command, why in (("resume", "it is not paused"), ("approve", "it is preflight and asks nobody")):
+        answer = terminal.type(command, "web", "-m", "now")
+        assert answer.code == 2
+        assert "would change nothing, so it was not recorded" in answer.err
+        assert why in answer.err
+
+
+def test_a_retry_takes_a_reason_as_the_other_commands_do(terminal: Terminal) -> None:
+    assert terminal.type("db", "upgrade").code == 0
+    for option in ("-m", "--reason", "--message"):
+        assert "there is no rollout or plan" in terminal.type("retry", "nobody", option, "the disk was full").err
+
+
 def test_retrying_what_still_runs_is_refused(terminal: Terminal) -> None:
     terminal.type("submit", terminal.plan())
 

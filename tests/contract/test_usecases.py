@@ -12,6 +12,7 @@ import pytest
 from rollout.core.commands import Verb
 from rollout.core.errors import Refused
 from rollout.core.history import Outcome
+from rollout.core.machine import decide
 from rollout.core.policy import Policy
 from rollout.engine.configured import Configured
 from rollout.engine.usecases import Desk
@@ -21,6 +22,7 @@ from rollout.store.memory import MemoryStore
 from rollout.store.reading import StoredCodec
 from rollout.store.sql import open_store
 from tests.core.builders import canary_plan
+from tests.core.scenes import question, seen, view
 
 NOW = datetime(2026, 11, 22, 8, tzinfo=UTC)
 OTHER = {"namespace": "shop", "stable": "orders", "service": "orders"}
@@ -113,6 +115,36 @@ def test_a_command_to_a_rollout_that_has_ended_is_refused(desk: Desk) -> None:
     end(desk, old)
     with pytest.raises(Refused, match="has ended"):
         desk.command(old.id, Verb.PAUSE, "bob", "")
+
+
+def test_a_command_out_of_season_is_refused_with_its_reason_and_not_recorded(desk: Desk) -> None:
+    row = desk.submit(canary_plan(), "", "alice").rollout
+    for verb, why in ((Verb.RESUME, "it is not paused"), (Verb.APPROVE, "it is preflight and asks nobody")):
+        with pytest.raises(Refused, match=why):
+            desk.command(row.id, verb, "bob", "")
+    assert not desk.store.commands([row.id]).get(row.id)
+
+
+def test_a_command_that_follows_one_that_waits_may_have_its_season_by_then(desk: Desk) -> None:
+    row = desk.submit(canary_plan(), "", "alice").rollout
+    desk.command(row.id, Verb.PAUSE, "bob", "lunch")
+    desk.command(row.id, Verb.RESUME, "bob", "back")
+    assert [command.verb for command in desk.store.commands([row.id])[row.id]] == [Verb.PAUSE, Verb.RESUME]
+
+
+def test_the_reason_of_a_retry_stands_in_history_and_is_told_with_its_first_notice(desk: Desk) -> None:
+    old = desk.submit(canary_plan(), "", "alice").rollout
+    end(desk, old, outcome=Outcome.FAILED)
+    new = desk.retry(old.id, "bob", "the disk was full").rollout
+    because = f"bob started {old.id} again from step 1: the disk was full"
+    (submitted,) = desk.store.history(new.id)
+    assert (submitted.event.actor, submitted.event.why) == ("bob", because)
+
+    begun = desk.codec.state(new.state, new.id)
+    asked = question(canary_plan())
+    started = decide(asked, begun, seen(view(0, 10, canary_changed={"annotations": {}})), (), NOW)
+    assert [notice.kind for notice in started.notices] == ["started"]
+    assert started.notices[0].evidence[0] == because
 
 
 @pytest.mark.parametrize("verb", [Verb.CANCEL, Verb.ROLLBACK, Verb.OPEN, Verb.EXTEND, Verb.ACKNOWLEDGE])
