@@ -108,7 +108,8 @@ def allow_list_problems(allow: Iterable[str]) -> tuple[Problem, ...]:
 
 
 def _network(entry: str) -> Network | None:
-    if "%" in entry or entry != entry.strip():
+    length = entry.partition("/")[2]
+    if "%" in entry or entry != entry.strip() or not (length or "0").isdecimal():  # a mask is declined by the gateway
         return None
     try:
         return ipaddress.ip_network(entry, strict=False)

@@ -14,7 +14,7 @@ from rollout.core.observation import Line, Task, TaskResult
 from rollout.core.plan_offline import OfflinePlan
 from rollout.core.state import State
 from rollout.core.state_offline import OfflineMemory, TargetBefore
-from rollout.core.wording import plural
+from rollout.core.wording import local_moment, plural
 
 POLL = timedelta(seconds=5)
 DIGITS = 12
@@ -83,6 +83,12 @@ def runs(view: TargetView, image: str, replicas: int) -> str:
     return "" if ready >= replicas else f"{stable.name}: {ready} of {replicas} pods ready"
 
 
+def serves(view: TargetView, image: str) -> str:
+    """Say what a target lacks to serve `image` with the pods that it has now: how many is an autoscaler's business, none is not."""
+    stable = stable_of(view)
+    return runs(view, image, stable.replicas) if stable.replicas else f"{stable.name} has 0 replicas"
+
+
 def fenced(scene: Scene, view: TargetView) -> bool:
     """Say whether our tombstone stands: nothing that we sent before can land any more."""
     return stable_of(view).annotations.get(ANNOTATION_STOPPED) == scene.execution.id
@@ -102,6 +108,11 @@ def latest_rollback(scene: Scene, state: State) -> datetime:
 def window_end(scene: Scene, state: State) -> datetime:
     """The window's end, with what a person has added."""
     return plan_in(scene.execution).spec.window.ends_at + memory_of(state).extended
+
+
+def when(scene: Scene, at: datetime) -> str:
+    """Word a moment in the zone in which the plan was written, for those who are told of it."""
+    return local_moment(at, plan_in(scene.execution).spec.window.timezone)
 
 
 def repeated(scene: Scene, kind: str, every: timedelta, arguments: tuple[tuple[str, str], ...] = (), name: str = "") -> Task:

@@ -49,6 +49,8 @@ class Wish(StrEnum):
     CANCEL = "cancel"
     ROLLBACK = "rollback"
     OPEN = "open"
+    EXTEND = "extend"
+    """Only where there is nothing left to extend: it is answered with a no."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ class OfflineMemory:
     tests: tuple[Tested, ...] = ()
     asked: Asked | None = None
     guard_told: str = ""
+    announced_late: bool = False
+    """Nobody was told before the start: the first announcement went out when it should have begun."""
     migrations: int = 0
     """How many migration Jobs were asked for: every one of them must be at rest before a restore."""
 
@@ -130,10 +134,11 @@ class BackingUp:
 
 @dataclass(frozen=True, slots=True)
 class Migrating:
-    """The migration Job runs."""
+    """The migration Job runs. `seen`: this attempt's Job was there; one that is gone again is not begun anew."""
 
     since: datetime
     attempt: int = 1
+    seen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +183,7 @@ class RollingBack:
     """The way back behind the closed gate. `stuck`: what a person must put right first; empty while it goes on.
 
     `running`: name and attempt of Jobs that ran when it began; they are at rest before the database is restored.
+    `spoiled`: somebody started writers beside the restore, so that it is made again.
     """
 
     since: datetime
@@ -191,6 +197,7 @@ class RollingBack:
     course: int = 1
     stuck: str = ""
     running: tuple[tuple[str, int], ...] = ()
+    spoiled: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 STEPS = {
     "closinggate": "closing gate",
@@ -68,3 +69,15 @@ def counted(value: float, noun: str) -> str:
 def moment(at: datetime) -> str:
     """Word a point in time: `2026-11-22 13:05 UTC`."""
     return at.strftime("%Y-%m-%d %H:%M UTC")
+
+
+def local_moment(at: datetime, zone: str) -> str:
+    """Word a point in time where people live, and in UTC: `2026-11-22 14:05 CET (13:05 UTC)`; UTC alone is told once."""
+    local, universal = at.astimezone(ZoneInfo(zone)), at.astimezone(UTC)
+    name = local.strftime("%Z")
+    if name == "UTC":
+        return moment(universal)
+    offset = local.strftime("%z")
+    name = name if name.isalpha() else f"UTC{offset[:3]}:{offset[3:5]}"
+    day = "" if local.date() == universal.date() else f"{universal:%Y-%m-%d} "
+    return f"{local:%Y-%m-%d %H:%M} {name} ({day}{universal:%H:%M} UTC)"

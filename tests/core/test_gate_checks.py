@@ -33,6 +33,8 @@ def test_an_allow_list_of_some_is_accepted(allow: tuple[str, ...]) -> None:
         (("240.0.0.1", "224.0.0.0/4", "::"), "no client can have"),
         (("not-an-ip",), "neither an address"),
         (("10.0.0.0/33",), "neither an address"),
+        (("10.0.0.0/255.0.0.0",), "neither an address"),
+        (("10.0.0.0/0.255.255.255",), "neither an address"),
         ((" 10.0.0.1",), "neither an address"),
         (("fe80::1%eth0",), "neither an address"),
         (("",), "neither an address"),

@@ -70,6 +70,7 @@ class Ladder:
         self.results: dict[str, TaskResult] = {}
         self.told: list[str] = []
         self.announced = 0
+        self.notices: list[Notice] = []
 
     def answer(self, key: str, *, ok: bool = True, lines: tuple[Line, ...] = (), facts: Mapping[str, str] | None = None) -> None:
         self.results[key] = TaskResult(key, self.now, "done", ok=ok, why="said so", lines=lines, facts=facts or {})
@@ -96,6 +97,7 @@ class Ladder:
         decision = decide(Question(self.execution, Policy(), Timing()), self.state, seen, given, self.now)
         self.state = decision.state
         self.told += [event.kind for event in decision.events]
+        self.notices += decision.notices
         self.announced += sum(n.kind is NoticeKind.ANNOUNCEMENT for n in decision.notices)
         return decision
 

@@ -13,7 +13,7 @@ from datetime import timedelta
 from rollout.core.decision import Move, Scene, Tell, Wait, enter
 from rollout.core.history import NoticeKind, Outcome
 from rollout.core.observation import Task
-from rollout.core.offline_facts import memory_of, newest, plan_in, remember, repeated, views, words
+from rollout.core.offline_facts import memory_of, newest, plan_in, remember, repeated, views, when, window_end, words
 from rollout.core.offline_wishes_end import ended_untouched
 from rollout.core.quantities import format_duration
 from rollout.core.state import HoldKind, State
@@ -34,10 +34,10 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
     if scene.now > start + grace:
         reasons = (*(wait.why for wait in waits), *(hold.why for hold in state.holds))
         because = f": {reasons[0]}" if reasons else ": nobody was there to start it"
-        why = f"it did not start within {format_duration(grace)} of {moment(start)}{because}"
+        why = f"it did not start within {format_duration(grace)} of {when(scene, start)}{because}"
         return ended_untouched(scene, state, Outcome.CANCELLED, why)
     due = tuple(o for o, at in plan.announcements if at <= scene.now and o not in memory_of(state).announced)
-    if due and scene.now < start:
+    if due and (scene.now < start or not memory_of(state).announced):
         return _announce(scene, state, due)
     state, holds, tasks, tells = _conditions(scene, state)
     if scene.now < start:
@@ -56,23 +56,30 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
 
 def _announce(scene: Scene, state: State, due: tuple[timedelta, ...]) -> Move:
     plan = plan_in(scene.execution)
-    window = plan.spec.window
+    start = plan.spec.window.starts_at
+    late = scene.now >= start
     merged = f" (with those of {', '.join(format_duration(o) for o in due[:-1])} before, which were missed)" if due[1:] else ""
     why = (
-        f"{', '.join(map(str, plan.targets))} will be out of service from {moment(window.starts_at)} "
-        f"to {moment(window.ends_at)} at most: upgrade to {plan.image}"
+        f"{', '.join(map(str, plan.targets))} will be out of service from {when(scene, start)} "
+        f"to {when(scene, window_end(scene, state))} at most: upgrade to {plan.image}"
     )
     item = Tell(
         "announced",
         why + merged,
         notice=NoticeKind.ANNOUNCEMENT,
-        title=f"{scene.execution.target}: out of service in {span(window.starts_at - scene.now)}",
-        lines=memory_of(state).impact,
+        title=f"{scene.execution.target}: out of service {'from now on' if late else f'in {span(start - scene.now)}'}",
+        lines=_about(scene, state),
         next_action=f"Requests get: {plan.spec.gate.message}",
         facts=(("offset", format_duration(due[-1])), ("merged", str(len(due) - 1))),
     )
-    state = remember(state, announced=(*memory_of(state).announced, *due))
+    state = remember(state, announced=(*memory_of(state).announced, *due), announced_late=late)
     return Move(state, item.why, tells=(item,), wake_in=timedelta())
+
+
+def _about(scene: Scene, state: State) -> tuple[str, ...]:
+    """Begin with what the plan says of itself, for those who know neither target nor image."""
+    said = " ".join(plan_in(scene.execution).spec.description.split())
+    return (*((said,) if said else ()), *memory_of(state).impact)
 
 
 def _conditions(scene: Scene, state: State) -> tuple[State, tuple[Wait, ...], tuple[Task, ...], tuple[Tell, ...]]:
@@ -114,17 +121,16 @@ def _delivered(scene: Scene, state: State, tasks: list[Task]) -> tuple[State, It
     if not memory.announced or memory.unannounced_accepted:
         return state, iter(())
     result = newest(scene, "announcements", plan_in(scene.execution).spec.window.starts_at)
-    if result is not None and result.ok:
+    if result is not None and result.ok and not memory.announced_late:
         return state, iter(())
     if state.approval is not None:
         return replace(remember(state, unannounced_accepted=state.approval.actor), approval=None), iter(())
     tasks.append(repeated(scene, "announcements", ASK_EVERY))
-    if result is None:
-        return state, iter(())
-    wait = Wait(
-        HoldKind.UNANNOUNCED, result.why, "`rollout approve` begins all the same; otherwise it waits until the grace is over."
-    )
-    return state, iter((wait,))
+    late = "it was announced only now: nobody was told before its start" if memory.announced_late else ""
+    undelivered = result.why if result is not None and not result.ok else ""
+    why = "; ".join(filter(None, (late, undelivered)))
+    action = "`rollout approve` begins all the same; otherwise it waits until the grace is over."
+    return state, iter((Wait(HoldKind.UNANNOUNCED, why, action),) if why else ())
 
 
 def _begin(scene: Scene, state: State) -> Move:
@@ -134,8 +140,8 @@ def _begin(scene: Scene, state: State) -> Move:
         "begun",
         why,
         notice=NoticeKind.ANNOUNCEMENT,
-        title=f"{scene.execution.target}: out of service now, until {moment(plan.spec.window.ends_at)} at most",
-        lines=memory_of(state).impact,
+        title=f"{scene.execution.target}: out of service now, until {when(scene, window_end(scene, state))} at most",
+        lines=_about(scene, state),
         next_action=f"Requests get: {plan.spec.gate.message}",
         post_on=scene.execution.target.stable,
     )

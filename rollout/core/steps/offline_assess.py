@@ -7,11 +7,10 @@ from datetime import timedelta
 from rollout.core.decision import Move, Scene, Tell, Wait, enter
 from rollout.core.history import NoticeKind, Outcome
 from rollout.core.observation import Line, Task, TaskResult
-from rollout.core.offline_facts import latest_rollback, plan_in, remember, views, words
+from rollout.core.offline_facts import latest_rollback, plan_in, remember, views, when, words
 from rollout.core.plan_offline import OfflinePlan
 from rollout.core.state import Ended, State
 from rollout.core.state_offline import Announcing
-from rollout.core.wording import moment
 
 RETRY = timedelta(seconds=15)
 
@@ -72,8 +71,8 @@ def _announce(scene: Scene, state: State, checks: tuple[Line, ...], report: tupl
     state = remember(state, impact=impact)
     state = enter(state, Announcing(scene.now), scene.now, None)
     why = (
-        f"{', '.join(map(str, plan.targets))} will be upgraded offline from {moment(window.starts_at)} "
-        f"to {moment(window.ends_at)}; a way back fits until {moment(latest_rollback(scene, state))}"
+        f"{', '.join(map(str, plan.targets))} will be upgraded offline from {when(scene, window.starts_at)} "
+        f"to {when(scene, window.ends_at)}; a way back fits until {when(scene, latest_rollback(scene, state))}"
     )
     ask = "`rollout acknowledge` first: somebody must have seen this report." if plan.spec.impact.acknowledgement else ""
     item = Tell(

@@ -1,0 +1,97 @@
+"""Hands that reach in while the gate is closed: writers during a restore, a Job that is taken away, another word on the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+import pytest
+
+from rollout.core import state_offline as states
+from rollout.core.decision import Decision
+from rollout.core.history import NoticeKind, Outcome
+from rollout.core.observation import TaskResult
+from rollout.core.state_offline import BackingUp, BackStage, Backup, ClosingGate, Deciding, Migrating, RollingBack
+from tests.core.test_offline import SAVED, START, Ladder, in_step
+
+BACKUP = Backup("a", 1, "ab" * 32, START)
+S = timedelta(seconds=1)
+
+
+def restoring() -> Ladder:
+    step = RollingBack(START, "broken", "failed", Outcome.FAILED, stage=BackStage.RESTORE)
+    return in_step(step, saved_gate=SAVED, closed_at=START, touched=True, backup=BACKUP)
+
+
+def keys(decision: Decision, kind: str) -> list[str]:
+    return [task.key for task in decision.tasks if task.kind == kind]
+
+
+def test_a_restore_beside_which_writers_came_back_is_told_and_made_again() -> None:
+    ladder = restoring()
+    assert keys(ladder.look(replicas=0), "job") == ["job-restore-1"]
+    stopped = ladder.look(replicas=2, after=5 * S)
+    assert [patch.replicas for patch in stopped.forward] == [0]
+    ladder.look(replicas=2, after=5 * S)
+    assert ladder.told.count("disturbed") == 1
+    ladder.answer("job-restore-1")
+    ladder.look(replicas=0, after=5 * S)
+    assert isinstance(ladder.state.step, RollingBack)
+    assert (ladder.state.step.stage, ladder.state.step.attempt) == (BackStage.RESTORE, 2)
+    assert keys(ladder.look(replicas=0, after=5 * S), "job-halt") == ["halt-restore-1"]
+    ladder.answer("halt-restore-1")
+    assert keys(ladder.look(replicas=0, after=5 * S), "job") == ["job-restore-2"]
+
+
+def running(ladder: Ladder, key: str, facts: Mapping[str, str]) -> None:
+    ladder.results[key] = TaskResult(key, ladder.now, "unavailable", ok=False, why="runs", facts=facts)
+
+
+def test_a_migration_that_was_seen_to_run_is_never_begun_anew_under_its_name() -> None:
+    ladder = in_step(
+        Migrating(START), saved_gate=SAVED, closed_at=START, stopped_at=START, touched=True, backup=BACKUP, migrations=1
+    )
+    (first,) = (task for task in ladder.look(replicas=0).tasks if task.kind == "job")
+    assert not first.argument("known")
+    running(ladder, first.key, {"job": "orders-migrate-1"})
+    assert ladder.look(replicas=0, after=5 * S).material
+    (second,) = (task for task in ladder.look(replicas=0, after=5 * S).tasks if task.kind == "job")
+    assert (second.key, second.argument("known")) == (first.key, "yes")
+
+
+def test_an_earlier_backup_is_brought_to_rest_before_the_next_attempt() -> None:
+    ladder = in_step(BackingUp(START, attempt=2), saved_gate=SAVED, closed_at=START, stopped_at=START)
+    decision = ladder.look(replicas=0)
+    assert keys(decision, "job-halt") == ["halt-backup-1"]
+    assert keys(decision, "job") == []
+    ladder.answer("halt-backup-1")
+    assert keys(ladder.look(replicas=0, after=5 * S), "job") == ["job-backup-2"]
+
+
+def test_a_gate_that_changed_after_it_was_saved_is_saved_anew_before_it_is_closed() -> None:
+    ladder = in_step(ClosingGate(START), saved_gate=SAVED)
+    (close,) = keys(ladder.look(), "gate-close")
+    ladder.answer(close, ok=False, facts={"changed": "yes"})
+    ladder.look(after=S)
+    assert ladder.state.offline is not None
+    assert ladder.state.offline.saved_gate == ""
+    assert "gate-changed" in ladder.told
+    assert keys(ladder.look(after=S), "gate-read") != []
+
+
+@pytest.mark.parametrize(("gate", "title"), [("open", "was not closed"), ("unknown", "cannot be looked at")])
+def test_a_gate_that_cannot_be_read_is_not_called_open(gate: str, title: str) -> None:
+    ladder = in_step(Deciding(START, "broken", "tests"), saved_gate=SAVED, closed_at=START, gate_proven=True, stopped_at=START)
+    (guard,) = keys(ladder.look(), "gate-guard")
+    ladder.answer(guard, ok=False, facts={"gate": gate})
+    ladder.look(after=S)
+    assert [n.title for n in ladder.notices if n.kind is NoticeKind.GATE] == [f"shop/orders: the closed gate {title}"]
+
+
+def test_a_gate_that_anybody_may_pass_is_told_at_once_although_it_could_not_be_read_before() -> None:
+    ladder = in_step(states.Deciding(START, "broken", "tests"), saved_gate=SAVED, closed_at=START, gate_proven=True)
+    for seconds, gate in ((1, "unknown"), (11, "open")):
+        (guard,) = keys(ladder.look(after=seconds * S), "gate-guard")
+        ladder.answer(guard, ok=False, facts={"gate": gate})
+        ladder.look(after=S)
+    assert len([n for n in ladder.notices if n.kind is NoticeKind.GATE]) == 2
