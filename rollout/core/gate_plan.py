@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from rollout.core.gate import (
@@ -110,6 +111,21 @@ def is_as_saved(current: GateObject, saved: SavedGate) -> bool:
     now = {part.rule: part.config for part in current.parts}
     # A rule that is gone cannot be put back and lets nobody through; a new one was never ours.
     return all(_same(current, before[rule], now[rule]) for rule in before.keys() & now.keys())
+
+
+def grown(saved: SavedGate, current: GateObject, config: GateConfig) -> SavedGate:
+    """Add the rules that came while the gate was closed and carry it now: they were closed by us, and had nothing before."""
+    if not saved.place.kind.in_cluster or (current.place, current.plugin) != (saved.place, saved.plugin):
+        return saved
+    known = {part.rule for part in saved.parts}
+    new = (part for part in current.parts if part.rule not in known and part_is_closed(current, part, config))
+    return replace(saved, parts=(*saved.parts, *(Part(part.rule, None) for part in new)))
+
+
+def is_ours(current: GateObject, config: GateConfig) -> bool:
+    """Say whether what stands there answers with this gate's message: our own work, perhaps with somebody's hand on it."""
+    key = "rejected_msg" if config.plugin == CONSUMER_RESTRICTION else "message"
+    return any((effective(current, part) or {}).get(key) == config.message for part in current.parts)
 
 
 def _same(current: GateObject, before: str | None, now: str | None) -> bool:

@@ -58,23 +58,32 @@ def _told(scene: Scene, state: State) -> tuple[State, tuple[Tell, ...]]:
     if not found:
         return state, ()
     told = dict(state.told)
-    quiet = NAME in told and scene.now - told[NAME] < QUIET
-    tells = tuple(
-        Tell(
-            "gate-guard",
-            result.why,
-            notice=NoticeKind.GATE if index == 0 and not quiet else None,
-            title=f"{scene.execution.target}: the closed gate was not closed",
-            next_action="Find out who writes it or leads past it (a controller, a sync, another route), and stop that.",
-            post_on=scene.execution.target.stable,
-            warning=True,
-        )
-        for index, result in enumerate(found)
+    tells: list[Tell] = []
+    for result in found:
+        unknown = result.facts.get("gate") == "unknown"
+        name = f"{NAME}-unknown" if unknown else NAME
+        quiet = name in told and scene.now - told[name] < QUIET
+        tells.append(_breach(scene, result, unknown=unknown, quiet=quiet))
+        if not quiet:
+            told[name] = scene.now
+    state = replace(state, told=tuple(sorted(told.items())))
+    return remember(state, guard_told=found[-1].key), tuple(tells)
+
+
+def _breach(scene: Scene, result: TaskResult, *, unknown: bool, quiet: bool) -> Tell:
+    """Word one look: somebody was or could have been let in, or nobody can say because the gate cannot be read any more."""
+    who = "Find out who writes it or leads past it (a controller, a sync, another route), and stop that."
+    gone = "Look at the gateway: the object may have been deleted or made anew, or the key may have been changed."
+    return Tell(
+        "gate-guard",
+        result.why,
+        notice=None if quiet else NoticeKind.GATE,
+        title=f"{scene.execution.target}: the closed gate {'cannot be looked at' if unknown else 'was not closed'}",
+        next_action=gone if unknown else who,
+        facts=tuple((key, result.facts[key]) for key in ("found",) if key in result.facts),
+        post_on=scene.execution.target.stable,
+        warning=True,
     )
-    if not quiet:
-        told[NAME] = scene.now
-        state = replace(state, told=tuple(sorted(told.items())))
-    return remember(state, guard_told=found[-1].key), tells
 
 
 def _unseen(scene: Scene, state: State) -> tuple[Wait, ...]:

@@ -13,14 +13,14 @@ from datetime import datetime
 from rollout.core.decision import Execution
 from rollout.core.errors import Refused
 from rollout.core.gate import GateConfig, GateObject, SavedGate
-from rollout.core.gate_plan import is_as_saved, is_closed
+from rollout.core.gate_plan import grown, is_as_saved, is_closed, is_ours
 from rollout.core.gate_probe import Passage, ProbeResult, explain, passage, proves
 from rollout.core.observation import Line, Task, TaskResult
 from rollout.core.offline_facts import memory_of, plan_in, saved_gate
 from rollout.core.plan_gate import Gate
 from rollout.core.state import State
 from rollout.core.wording import plural
-from rollout.ports import Check, Clock, Gateway
+from rollout.ports import Check, Clock, Gateway, Rejected
 
 
 class GateTasks:
@@ -70,9 +70,14 @@ class GateTasks:
         """Make it closed. Only ever with what stood there in the state that was committed."""
         saved = self._saved(state)
         gate = plan_in(execution).spec.gate
+        gateway = self.gateway(gate)
         with self._writer(execution.id):
             self._refuse_opened(execution.id)
-            found = self.gateway(gate).close_gate(saved.place, gate.config, gate.target.rule)
+            found = gateway.read(saved.place, gate.config.plugin, gate.target.rule)
+            if not is_as_saved(found, saved) and not is_ours(found, gate.config):
+                words = f"{found} was changed by somebody else after it was saved"
+                return self._done(task, words, ok=False, facts={"changed": "yes"})
+            found = gateway.close_gate(saved.place, gate.config, gate.target.rule)
         return self._done(task, f"{found} lets only the allow-list through")
 
     def guard(self, execution: Execution, state: State, task: Task) -> TaskResult:
@@ -82,21 +87,36 @@ class GateTasks:
         gateway = self.gateway(gate)
         with self._writer(execution.id):
             self._refuse_opened(execution.id)
-            found = gateway.read(saved.place, gate.config.plugin, gate.target.rule)
+            try:
+                found = gateway.read(saved.place, gate.config.plugin, gate.target.rule)
+            except Rejected as no:
+                return self._unread(task, state, gate, no)
             if is_closed(found, gate.config):
                 return self._guarded(task, state, gate, found)
             owner = f"; it is also written by {found.owner}" if found.owner else ""
             closed = gateway.close_gate(saved.place, gate.config, gate.target.rule)
-        return self._done(task, f"{closed} was opened by somebody else{owner}; it is closed again", ok=False)
+        facts = {"gate": "open", "found": found.save().to_json()}
+        return self._done(task, f"{closed} was opened by somebody else{owner}; it is closed again", ok=False, facts=facts)
 
     def _guarded(self, task: Task, state: State, gate: Gate, found: GateObject) -> TaskResult:
-        """Knock from outside as well where that has proven the gate before: a way past it does not show in the object."""
+        """Knock from outside as well: a way past the gate does not show in the object."""
+        through = self._through(state, gate)
+        if through:
+            words = f"{found} is closed, but somebody from outside was let through: {through}"
+            return self._done(task, words, ok=False, facts={"gate": "open"})
+        return self._done(task, f"{found} is closed")
+
+    def _unread(self, task: Task, state: State, gate: Gate, no: Rejected) -> TaskResult:
+        """Deleted, perhaps made anew under another id, or our key was changed: what outside gets is all that can be known."""
+        through = self._through(state, gate)
+        words = f"{no}; and somebody from outside was let through: {through}" if through else str(no)
+        return self._done(task, words, ok=False, facts={"gate": "open" if through else "unknown"})
+
+    def _through(self, state: State, gate: Gate) -> str:
+        """Knock from outside where that has proven the gate before; say who was let through."""
         outside = [vantage for vantage in gate.vantages if not vantage.allowed] if memory_of(state).gate_proven else []
         results = [result for vantage in outside for result in self.gateway(gate).probe(vantage)]
-        through = [explain(r, gate.config, closed=True) for r in results if passage(r, gate.config).let_through]
-        if through:
-            return self._done(task, f"{found} is closed, but somebody from outside was let through: {through[0]}", ok=False)
-        return self._done(task, f"{found} is closed")
+        return next((explain(r, gate.config, closed=True) for r in results if passage(r, gate.config).let_through), "")
 
     def verify(self, execution: Execution, state: State, task: Task) -> TaskResult:
         """Read back and probe every vantage on every node. `proven`: `yes`, `no` (contradicted), or `unproven`."""
@@ -105,7 +125,7 @@ class GateTasks:
         gateway = self.gateway(gate)
         closed = task.argument("wanted") == "closed"
         found = gateway.read(saved.place, gate.config.plugin, gate.target.rule if closed else "")
-        right = is_closed(found, gate.config) if closed else is_as_saved(found, saved)
+        right = is_closed(found, gate.config) if closed else is_as_saved(found, grown(saved, found, gate.config))
         if not right:
             why = f"{found} reads back as something else than {'the closed gate' if closed else 'what was saved'}"
             return self._done(task, why, ok=False, facts={"proven": "no"}, lines=(Line("gate", "failed", why),))
@@ -125,9 +145,10 @@ class GateTasks:
         """Put back exactly what was saved."""
         saved = self._saved(state)
         gate = plan_in(execution).spec.gate
+        gateway = self.gateway(gate)
         with self._writer(execution.id):
             self._opened.add(execution.id)
-            found = self.gateway(gate).open_gate(saved)
+            found = gateway.open_gate(self._grown(saved, gate))
         return self._done(task, f"{found} is as it was found", facts={"at": _text(self._clock.now())})
 
     def watch(self, execution: Execution, state: State, task: Task) -> TaskResult:
@@ -136,6 +157,7 @@ class GateTasks:
         gate = plan_in(execution).spec.gate
         gateway = self.gateway(gate)
         found = gateway.read(saved.place, gate.config.plugin, gate.target.rule)
+        saved = grown(saved, found, gate.config)
         if is_as_saved(found, saved) or _restored(found, saved):
             return self._done(task, f"{found} is as it was found")
         if is_closed(found, gate.config):
@@ -152,6 +174,12 @@ class GateTasks:
         refused = [line for line in lines if line.level == "refused" or is_away(line)]
         why = refused[0].message if refused else f"{len(lines)} checks passed"
         return self._done(task, why, ok=not refused, lines=lines)
+
+    def _grown(self, saved: SavedGate, gate: Gate) -> SavedGate:
+        """Take in what the guard closed beside what was saved: rules that came to the object in the window."""
+        if not saved.place.kind.in_cluster:
+            return saved
+        return grown(saved, self.gateway(gate).read(saved.place, gate.config.plugin, gate.target.rule), gate.config)
 
     def _writer(self, rollout: str) -> threading.Lock:
         with self._lock:

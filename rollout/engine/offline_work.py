@@ -55,6 +55,9 @@ class WorkTasks:
         jobs = self._of(execution)
         namespace, called = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
         seen = jobs.look(namespace, called)
+        if seen is None and task.argument("known"):
+            why = f"Job {called} was taken away by somebody: nobody knows how far it came"
+            return TaskResult(task.key, self._clock.now(), "done", ok=False, why=why)
         if seen is None:
             jobs.ensure(namespace, manifest)
             seen = jobs.look(namespace, called)
@@ -66,7 +69,7 @@ class WorkTasks:
         since = seen.started_at if seen is not None else None
         words = f"Job {called} runs" + (f" for {span(self._clock.now() - since)}" if since is not None else "")
         trouble = seen.trouble if seen is not None else ""
-        facts = {"trouble": trouble} if trouble else {}
+        facts = ({"job": called} if seen is not None else {}) | ({"trouble": trouble} if trouble else {})
         return TaskResult(task.key, self._clock.now(), "unavailable", ok=False, why=trouble or words, facts=facts)
 
     def _ended(self, task: Task, called: str, seen: JobSeen, name: str) -> TaskResult:

@@ -286,3 +286,17 @@ def test_a_job_runs_once_whatever_its_manifest_says_about_trying_again() -> None
     assert made["spec"]["backoffLimit"] == 0
     assert made["spec"]["template"]["spec"]["restartPolicy"] == "Never"
     assert made["spec"]["template"]["spec"]["containers"][0]["image"] == "b"
+
+
+def test_a_job_that_was_seen_and_is_gone_is_not_made_again() -> None:
+    desk = Desk()
+    known = Task("job-migrate-1", "job", (("attempt", "1"), ("job", "migrate"), ("known", "yes")))
+    result = desk.work.job(desk.execution, desk.state, known)
+    assert (result.state, result.ok) == ("done", False)
+    assert "was taken away by somebody" in result.why
+    assert desk.jobs.made == []
+
+
+def test_a_job_that_runs_says_that_it_is_there() -> None:
+    desk = Desk()
+    assert desk.job("migrate", JobSeen(JobPhase.RUNNING)).facts == {"job": "orders-3-0-1a2b3c4d-migrate-1"}

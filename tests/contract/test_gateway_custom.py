@@ -17,7 +17,7 @@ from rollout.adapters.kubernetes_api import ClusterSettings
 from rollout.adapters.kubernetes_custom import KubernetesObjects
 from rollout.core.errors import Conflict, Refused, Rejected
 from rollout.core.gate import IP_RESTRICTION, GateObject, GateTarget, Part, Place, PlaceKind, SavedGate
-from rollout.core.gate_plan import is_as_saved, is_closed
+from rollout.core.gate_plan import grown, is_as_saved, is_closed
 from rollout.core.gate_probe import Vantage
 from rollout.sandbox.apisix_controller import IngressController
 from rollout.sandbox.clock import CompressedClock
@@ -248,3 +248,20 @@ def test_gitops_marks_are_told_in_the_rehearsal(clustered: Clustered) -> None:
     assert [check.message for check in checks if check.name == "gate owner"] == [
         "ApisixRoute/shop/shop is also written by argocd.argoproj.io (shop)"
     ]
+
+
+def test_a_rule_that_came_while_the_gate_was_closed_is_open_afterwards_too(clustered: Clustered) -> None:
+    gateway = clustered.served.gateway
+    saved = gateway.find(TARGET, IP_RESTRICTION).save()
+    gateway.close_gate(saved.place, CLOSED)
+    new = {"name": "new", "match": {"paths": ["/new/*"]}, "backends": [{"serviceName": "shop", "servicePort": 80}]}
+    clustered.change({"http": [*clustered.spec()["http"], new]})
+    gateway.close_gate(saved.place, CLOSED)
+    clustered.sync()
+    assert clustered.status("/new/1") == 403
+    found = gateway.read(saved.place, IP_RESTRICTION)
+    assert not is_as_saved(found, grown(saved, found, CLOSED))
+    gateway.open_gate(grown(saved, found, CLOSED))
+    clustered.sync()
+    assert clustered.status("/new/1") == 200
+    assert clustered.spec()["http"][:2] == ROUTE["spec"]["http"]

@@ -170,3 +170,44 @@ def _route(place: Premises) -> dict[str, Any]:
     assert found is not None
     copied: dict[str, Any] = json.loads(json.dumps(found.value))
     return copied
+
+
+def test_what_somebody_put_on_the_gate_after_it_was_saved_is_read_again_and_not_lost(place: Premises) -> None:
+    execution = place.execution()
+    read = place.perform("gate-read", execution)
+    state = replace(begin(execution, START), offline=OfflineMemory(saved_gate=read.facts["saved"]))
+    theirs = {"blacklist": ["198.51.100.9"], "message": "go away"}
+    place.sandbox.etcd.write("routes", shop.ROUTE, {**_route(place), "plugins": {IP_RESTRICTION: theirs}})
+    closed = place.perform("gate-close", execution, state)
+    assert (closed.ok, closed.facts) == (False, {"changed": "yes"})
+    assert _route(place)["plugins"][IP_RESTRICTION] == theirs
+
+
+def test_a_close_that_is_asked_twice_finds_its_own_work_and_not_a_change(place: Premises) -> None:
+    execution = place.execution()
+    state = replace(begin(execution, START), offline=OfflineMemory(saved_gate=place.perform("gate-read", execution).facts["saved"]))
+    assert place.perform("gate-close", execution, state).ok
+    assert place.perform("gate-close", execution, state).ok
+
+
+def test_the_guard_keeps_what_it_overwrites(place: Premises) -> None:
+    execution = place.execution()
+    state = closed_state(place, execution)
+    theirs = {"blacklist": ["198.51.100.9"], "message": "go away"}
+    place.sandbox.etcd.write("routes", shop.ROUTE, {**_route(place), "plugins": {IP_RESTRICTION: theirs}})
+    facts = place.perform("gate-guard", execution, state).facts
+    assert facts["gate"] == "open"
+    assert "198.51.100.9" in facts["found"]
+
+
+def test_a_gate_whose_route_was_made_anew_under_another_id_is_told_as_a_way_in(place: Premises) -> None:
+    execution = place.execution()
+    state = closed_state(place, execution)
+    anew = {key: value for key, value in _route(place).items() if key not in {"id", "plugins", "create_time", "update_time"}}
+    place.sandbox.etcd.delete("routes", shop.ROUTE)
+    result = place.perform("gate-guard", execution, state)
+    assert (result.ok, result.facts["gate"]) == (False, "unknown")
+    put_route(place.sandbox, "anew", anew)
+    result = place.perform("gate-guard", execution, state)
+    assert (result.ok, result.facts["gate"]) == (False, "open")
+    assert "somebody from outside was let through" in result.why

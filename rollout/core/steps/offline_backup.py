@@ -12,7 +12,7 @@ from rollout.core.offline_facts import POLL, memory_of, plan_in, remember, views
 from rollout.core.state import State
 from rollout.core.state_offline import BackingUp, Backup
 from rollout.core.steps import offline_decide, offline_ways
-from rollout.core.steps.offline_jobs import standing
+from rollout.core.steps.offline_jobs import attempts, halted, standing
 
 
 def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
@@ -33,6 +33,9 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
             return offline_decide.ask(scene, state, f"the backup is not done in time: {job.why}", "backup", step.attempt)
         if waits and scene.seen.tasks.get(job.task.key) is None:
             return Move(state, f"the backup waits: {waits[0].why}")
+        quiet, halts, why = halted(scene, attempts("backup", step.attempt - 1))
+        if not quiet:
+            return Move(state, why, tasks=halts, wake_in=POLL)
         return Move(state, job.why, tasks=(job.task,), holds=job.holds, wake_in=POLL)
     backup = _verified(job.result)
     if backup is None:

@@ -64,6 +64,10 @@ def _close(scene: Scene, state: State, step: ClosingGate) -> Move:
         allow = ", ".join(plan_in(scene.execution).spec.gate.config.allow)
         item = Tell("gate-closed", f"the gate is closed but for {allow}: {result.why}", facts=(("allow", allow),))
         return Move(remember(state, closed_at=scene.now), item.why, tells=(item,), wake_in=timedelta())
+    if result is not None and result.facts.get("changed"):
+        item = Tell("gate-changed", f"{result.why}; it is saved anew before it is closed")
+        state = replace(remember(state, saved_gate=""), step=ClosingGate(scene.now))
+        return Move(state, item.why, tells=(item,), wake_in=timedelta())
     if scene.now - step.since >= PATIENCE:
         why = trouble(scene, "close", step.since) or "it did not answer"
         return offline_retreat.begin(scene, state, f"the gate could not be closed: {why}", "gate", Outcome.FAILED)

@@ -16,18 +16,23 @@ GRACE = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class JobStanding:
-    """Where a Job stands. `result` only when it has ended; `late`: it should have."""
+    """Where a Job stands. `result` only when it has ended; `late`: it should have; `there`: it was seen, and runs."""
 
     task: Task
     result: TaskResult | None
     holds: tuple[Wait, ...]
     late: bool
     why: str
+    there: bool = False
 
 
-def job_task(name: str, attempt: int) -> Task:
-    """Word one attempt of one of the plan's Jobs; the key is in the Job's name, so that asking twice makes one Job."""
-    return Task(f"job-{name}-{attempt}", "job", (("attempt", str(attempt)), ("job", name)))
+def job_task(name: str, attempt: int, *, known: bool = False) -> Task:
+    """Word one attempt of one of the plan's Jobs; the key is in the Job's name, so that asking twice makes one Job.
+
+    `known`: it was seen to be there. Where it is gone, somebody took it away: it is not made again, nobody knows how far it came.
+    """
+    more = (("known", "yes"),) if known else ()
+    return Task(f"job-{name}-{attempt}", "job", (("attempt", str(attempt)), ("job", name), *more))
 
 
 def work_job(works: str, mark: str, index: int) -> str:
@@ -44,15 +49,16 @@ def halt_task(name: str, attempt: int) -> Task:
     return Task(f"halt-{name}-{attempt}", "job-halt", (("attempt", str(attempt)), ("job", name)))
 
 
-def standing(scene: Scene, name: str, attempt: int, since: datetime, deadline: timedelta) -> JobStanding:
+def standing(scene: Scene, name: str, attempt: int, since: datetime, deadline: timedelta, *, known: bool = False) -> JobStanding:
     """Look at one attempt."""
-    task = job_task(name, attempt)
+    task = job_task(name, attempt, known=known)
     found = scene.seen.tasks.get(task.key)
     if found is not None and found.state == "done":
         return JobStanding(task, found, (), late=False, why=found.why)
     holds = troubled(found, f"the {name} Job")
     late = scene.now - since >= deadline + GRACE
-    return JobStanding(task, None, holds, late, found.why if found is not None else f"the {name} Job is asked for")
+    there = found is not None and bool(found.facts.get("job"))
+    return JobStanding(task, None, holds, late, found.why if found is not None else f"the {name} Job is asked for", there)
 
 
 def troubled(found: TaskResult | None, what: str) -> tuple[Wait, ...]:

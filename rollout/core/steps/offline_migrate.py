@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from rollout.core.actions_offline import stop_target
@@ -21,7 +22,9 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
     left = writers(seen) if seen is not None else ""
     if left and seen is not None:
         return _stop_again(scene, state, left)
-    job = standing(scene, "migrate", step.attempt, step.since, plan.spec.migrate.deadline)
+    job = standing(scene, "migrate", step.attempt, step.since, plan.spec.migrate.deadline, known=step.seen)
+    if job.there and not step.seen:
+        state = replace(state, step=replace(step, seen=True))
     if job.result is None:
         if job.late:
             return offline_decide.ask(scene, state, f"the migration is not done in time: {job.why}", "migrate", step.attempt)
