@@ -91,18 +91,19 @@ class KubernetesJobs:
                 return JobSeen(JobPhase.RUNNING if alive else JobPhase.HALTED, f"{names} ends" if alive else "", start)
             trouble = next(iter(_troubles(pods[-1])), "") if pods else _no_pod(status)
             return JobSeen(JobPhase.RUNNING, trouble, start, trouble=trouble)
-        log = self._log(namespace, pods[-1]["metadata"]["name"]) if pods else ""
-        code = _exit_code(pods[-1]) if pods else None
+        worker = _worker(job)
+        log = self._log(namespace, pods[-1]["metadata"]["name"], worker) if pods else ""
+        code, end = _end(pods[-1], worker) if pods else (None, "its pod is gone")
         ended = _time(status.get("completionTime")) or _time((true.get("Complete") or true["Failed"]).get("lastTransitionTime"))
         if "Complete" in true:
             return JobSeen(JobPhase.SUCCEEDED, "", start, ended, code, log=log)
         failed = true["Failed"]
         why = f"{failed.get('reason', 'Failed')}: {failed.get('message', '')}".rstrip(": ")
-        why += f", exit code {code}" if code is not None else ""
+        why += (f", exit code {code}" if code is not None else "") + (f"; {end}" if end else "")
         return JobSeen(JobPhase.FAILED, why, start, ended, code, log=log)
 
-    def _log(self, namespace: str, pod: str) -> str:
-        query = (("tailLines", str(TAIL_LINES)),)
+    def _log(self, namespace: str, pod: str, container: str) -> str:
+        query = (("container", container), ("tailLines", str(TAIL_LINES)))
         try:
             return self._connection.text(Request("get", "pods", namespace, pod, subresource="log", query=query))
         except Rejected:
@@ -220,12 +221,24 @@ def _no_pod(status: Mapping[str, Any]) -> str:
     )
 
 
-def _exit_code(pod: Document) -> int | None:
-    for container in (pod.get("status") or {}).get("containerStatuses") or ():
-        ended = (container.get("state") or {}).get("terminated")
-        if ended is not None:
-            return int(ended.get("exitCode", 0))
-    return None
+def _worker(job: Document) -> str:
+    """Name the container that does the work: the manifest's first. Others come by injection, and have a log of their own."""
+    return str(job["spec"]["template"]["spec"]["containers"][0]["name"])
+
+
+def _end(pod: Document, worker: str) -> tuple[int | None, str]:
+    """Tell the worker's exit code, and what else ended it: an eviction, no memory left, an init container."""
+    name, status = pod["metadata"]["name"], pod.get("status") or {}
+    statuses = (*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ()))
+    ended = {one.get("name"): (one.get("state") or {}).get("terminated") for one in statuses}
+    mine = ended.pop(worker, None)
+    code = int(mine.get("exitCode", 0)) if mine else None
+    if status.get("reason"):
+        return code, f"{name}: {status['reason']} {status.get('message', '')}".strip()
+    if mine and mine.get("reason") not in {None, "Error", "Completed"}:
+        return code, f"{name}: {mine['reason']}"
+    broken = next((f"{one} ended with {how['exitCode']}" for one, how in ended.items() if how and how.get("exitCode")), "")
+    return code, f"{name}: {broken}" if broken and code is None else ""
 
 
 def _time(text: object) -> datetime | None:

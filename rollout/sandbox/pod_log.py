@@ -43,6 +43,10 @@ def log_lines(world: World, uid: str, start: datetime, end: datetime) -> Iterato
 def log_text(world: World, namespace: str, name: str, request: Request) -> Response:
     """Answer `pods/NAME/log` with sinceSeconds, sinceTime, tailLines, limitBytes, timestamps. Raises ApiError 404, 400."""
     pod = world.get("pods", namespace, name)
+    containers = [container["name"] for container in pod["spec"]["containers"]]
+    if len(containers) > 1 and not request.one("container"):
+        words = f"a container name must be specified for pod {name}, choose one of: [{' '.join(containers)}]"
+        raise ApiError(400, "BadRequest", words)
     began = world.traffic.started_at(uid_of(pod))
     if began is None:
         container = pod["spec"]["containers"][0]["name"]

@@ -190,3 +190,24 @@ def test_a_create_whose_answer_was_lost_is_one_job_when_it_is_asked_again(preten
     trouble.heal()
     jobs.ensure(cluster.namespace, wanted)
     assert until_ended(jobs, cluster.namespace, "backup-9").phase is JobPhase.SUCCEEDED
+
+
+def test_the_log_of_a_job_with_a_sidecar_is_that_of_its_first_container(pretended: Pretended) -> None:
+    cluster, _, jobs = pretended
+    wanted = manifest("backup-9", cluster.namespace)
+    wanted["spec"]["template"]["spec"]["containers"].append({"name": "proxy", "image": "proxy:1"})
+    jobs.ensure(cluster.namespace, wanted)
+    ended = until_ended(jobs, cluster.namespace, "backup-9")
+    assert ended.phase is JobPhase.SUCCEEDED
+    assert "started" in ended.log
+
+
+def test_a_job_whose_pod_was_evicted_says_so_and_not_only_that_it_failed(pretended: Pretended) -> None:
+    cluster, trouble, jobs = pretended
+    jobs.ensure(cluster.namespace, manifest("backup-9", cluster.namespace))
+    with trouble.live.using() as world:
+        (pod,) = [p for p in world.objects("pods", cluster.namespace) if p["metadata"]["labels"].get("job-name") == "backup-9"]
+        world.evict_for_pressure(cluster.namespace, pod["metadata"]["name"])
+    ended = until_ended(jobs, cluster.namespace, "backup-9")
+    assert ended.phase is JobPhase.FAILED
+    assert f"{pod['metadata']['name']}: Evicted" in ended.why
