@@ -9,11 +9,11 @@ from datetime import timedelta
 from rollout.core.commands import Command, Verb
 from rollout.core.decision import Move, Scene, Tell, Wait
 from rollout.core.history import NoticeKind, Outcome
-from rollout.core.offline_facts import memory_of, remember, window_end
+from rollout.core.offline_facts import memory_of, remember, when, window_end
 from rollout.core.offline_wishes_end import ended_untouched
 from rollout.core.quantities import format_duration, parse_duration
 from rollout.core.signals import Unreachable
-from rollout.core.state import Ended, HoldKind, Reason, State, Step
+from rollout.core.state import Ended, HoldKind, Reason, State
 from rollout.core.state_offline import (
     Announcing,
     Asked,
@@ -25,10 +25,11 @@ from rollout.core.state_offline import (
     WatchingOpen,
     Wish,
 )
-from rollout.core.steps import offline_open, offline_retreat
+from rollout.core.steps import offline_open, offline_retreat, offline_watch
 from rollout.core.wording import moment
 
 WISHES = {Verb.CANCEL: Wish.CANCEL, Verb.ROLLBACK: Wish.ROLLBACK, Verb.OPEN: Wish.OPEN}
+OPEN_ALREADY = "the gate is being opened or open already: from here the database is never restored"
 
 
 def take(state: State, commands: Sequence[Command]) -> State:
@@ -36,6 +37,8 @@ def take(state: State, commands: Sequence[Command]) -> State:
     for command in commands:
         if command.verb is Verb.ACKNOWLEDGE:
             state = remember(state, acknowledged=command.actor)
+        elif command.verb is Verb.EXTEND and isinstance(state.step, OpeningGate | WatchingOpen):
+            state = remember(state, asked=Asked(Wish.EXTEND, command.actor, command.reason))
         elif command.verb is Verb.EXTEND:
             state = remember(state, extended=memory_of(state).extended + _by(command))
         elif command.verb in WISHES:
@@ -76,36 +79,47 @@ def answered(scene: Scene, state: State, stop: Reason | None) -> Move | None:
     if stop is None and asked is None:
         return None
     state = remember(state, asked=None)
-    if why := impossible(state.step, None if stop is not None or asked is None else asked.wish):
-        item = Tell("not-possible", why, notice=NoticeKind.HELD, title=f"{scene.execution.target}: not done as asked")
-        return Move(state, why, tells=(item,), wake_in=timedelta())
+    if why := impossible(state, None if stop is not None or asked is None else asked.wish):
+        return _not(scene, state, why)
     match state.step:
         case Assessing() | Announcing():
             return _before(scene, state, stop, asked)
+        case WatchingOpen() as watch:
+            return _watched(scene, state, watch, stop)
         case RollingBack():
             return _going_back(scene, state, state.step, stop, asked)
         case _:
             return _closed(scene, state, stop, asked)
 
 
-def impossible(step: Step, wish: Wish | None) -> str:
+def impossible(state: State, wish: Wish | None) -> str:
     """Say why a step cannot do what was asked (None: to abort); empty where it can."""
-    match step:
+    match state.step:
         case Assessing() | Announcing():
             return "the gate has not been closed" if wish is Wish.OPEN else ""
-        case OpeningGate() | WatchingOpen():
-            return (
-                "the gate is being opened or open already: from here the database is never restored; start a hotfix with --follows"
-            )
-        case RollingBack() if not step.stuck:
-            return f"it is on its way back already ({step.stage.value})"
-        case RollingBack():
-            half = wish is Wish.OPEN and step.stage is not BackStage.TEST
-            return f"a half restored service is never opened: {step.stuck}" if half else ""
+        case OpeningGate():
+            return f"{OPEN_ALREADY}; a hotfix goes with --follows when it is open"
+        case WatchingOpen(ends_as=Outcome.SUCCEEDED):
+            return f"{OPEN_ALREADY}; `rollout abort` ends the watch, a hotfix goes with --follows" if wish is not None else ""
+        case WatchingOpen():
+            return f"{OPEN_ALREADY}; it ends by itself in a few minutes"
+        case RollingBack(stuck="") as back:
+            waits_long = any(hold.kind is HoldKind.STUCK for hold in state.holds)
+            return "" if waits_long and wish is None else f"it is on its way back already ({back.stage.value})"
+        case RollingBack() as back:
+            return _impossible_when_stuck(back, wish)
         case Deciding(origin="tests"):
             return ""
         case _:
             return "a half upgraded service is never opened; `rollout rollback` goes back" if wish is Wish.OPEN else ""
+
+
+def _impossible_when_stuck(step: RollingBack, wish: Wish | None) -> str:
+    if wish is Wish.CANCEL:
+        words = "`rollout rollback` tries the way back again, `rollout abort` ends it with the gate closed"
+        return f"there is nothing left to cancel, it is stuck on its way back: {words}"
+    half = wish is Wish.OPEN and step.stage is not BackStage.TEST
+    return f"a half restored service is never opened: {step.stuck}" if half else ""
 
 
 def _before(scene: Scene, state: State, stop: Reason | None, asked: Asked | None) -> Move:
@@ -114,6 +128,20 @@ def _before(scene: Scene, state: State, stop: Reason | None, asked: Asked | None
     assert asked is not None  # noqa: S101 - checked by the caller
     because = f": {asked.reason}" if asked.reason else ""
     return ended_untouched(scene, state, Outcome.CANCELLED, f"{asked.actor} cancelled it{because}", asked.actor)
+
+
+def _not(scene: Scene, state: State, why: str) -> Move:
+    item = Tell("not-possible", why, notice=NoticeKind.HELD, title=f"{scene.execution.target}: not done as asked")
+    return Move(state, why, tells=(item,), wake_in=timedelta())
+
+
+def _watched(scene: Scene, state: State, step: WatchingOpen, stop: Reason | None) -> Move:
+    assert stop is not None  # noqa: S101 - nothing else can be asked of it
+    assert step.ends_as is Outcome.SUCCEEDED  # noqa: S101 - after a way back not even that
+    if offline_open.may_close_late(scene, state) and scene.now - state.entered_at < offline_open.LATE:
+        until = moment(state.entered_at + offline_open.LATE)
+        return _not(scene, state, f"a write that closes the gate may still be on its way: it is watched until {until}; then again")
+    return offline_watch.ended_early(scene, state, stop)
 
 
 def _going_back(scene: Scene, state: State, step: RollingBack, stop: Reason | None, asked: Asked | None) -> Move:
@@ -145,6 +173,6 @@ def extension_told(scene: Scene, move: Move) -> Move:
     if memory.extended == memory.extended_told or isinstance(move.state.step, Ended):
         return move
     more = format_duration(memory.extended - memory.extended_told)
-    why = f"the window is {more} longer, until {moment(window_end(scene, move.state))}"
+    why = f"the window is {more} longer, until {when(scene, window_end(scene, move.state))}"
     item = Tell("extended", why, notice=NoticeKind.ANNOUNCEMENT, title=f"{scene.execution.target}: {why}")
     return replace(move, state=remember(move.state, extended_told=memory.extended), tells=(*move.tells, item))

@@ -29,7 +29,7 @@ def _maintenance(plan: OfflinePlan, state: State, verb: Verb) -> str:
         case Verb.EXTEND if isinstance(step, OpeningGate | WatchingOpen):
             return "the gate is being opened or open already: there is no window left to extend"
         case Verb.ABORT:
-            return offline_wishes.impossible(step, None)
+            return offline_wishes.impossible(state, None)
         case _:
             wish = offline_wishes.WISHES.get(verb)
-            return offline_wishes.impossible(step, wish) if wish is not None else ""
+            return offline_wishes.impossible(state, wish) if wish is not None else ""

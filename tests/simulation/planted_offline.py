@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import structlog
 
-from rollout.core import actions_offline, offline_facts, offline_guard
+from rollout.core import offline_facts, offline_guard
 from rollout.core.gate import GateObject, Part, SavedGate
 from rollout.core.job_template import Artifact
 from rollout.core.observation import TaskResult
@@ -99,8 +99,8 @@ def _not_halted(patch: pytest.MonkeyPatch) -> None:
 def _migration_unawaited(patch: pytest.MonkeyPatch) -> None:
     """The new version is started while the migration runs."""
 
-    def standing(scene: Any, name: str, attempt: int, *rest: Any) -> Any:  # noqa: ANN401 - as the original's
-        found = offline_jobs.standing(scene, name, attempt, *rest)
+    def standing(scene: Any, name: str, attempt: int, *rest: Any, **more: Any) -> Any:  # noqa: ANN401 - as the original's
+        found = offline_jobs.standing(scene, name, attempt, *rest, **more)
         asked = scene.seen.tasks.get(found.task.key)
         return replace(found, result=TaskResult("", START, "done", ok=True, why="")) if asked is not None else found
 
@@ -130,8 +130,6 @@ def _never_opened(patch: pytest.MonkeyPatch) -> None:
 
 def _too_few(patch: pytest.MonkeyPatch) -> None:
     """One replica fewer comes back on the way back."""
-    original = actions_offline.return_target
-    patch.setattr(offline_retreat, "return_target", lambda e, v, image, replicas: original(e, v, image, replicas - 1))
     patch.setattr(offline_retreat, "before", lambda state, view: _less(offline_facts.before(state, view)))
 
 

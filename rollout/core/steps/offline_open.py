@@ -37,9 +37,13 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
     written = newest(scene, "open", step.since)
     long = scene.now - step.since
     if written is None or not written.ok:
-        task = repeated(scene, "gate-open", EVERY, name="open")
         why = trouble(scene, "open", step.since)
-        return Move(state, why or "the gate is being opened", tasks=(task,), holds=_hold(long, why or "no answer"), wake_in=EVERY)
+        if state.approval is not None:
+            return _left(scene, state, step, why or "no answer")
+        task = repeated(scene, "gate-open", EVERY, name="open")
+        way = "`rollout approve` leaves it as it stands."
+        holds = _hold(long, why or "no answer", way)
+        return Move(state, why or "the gate is being opened", tasks=(task,), holds=holds, wake_in=EVERY)
     proof = newest(scene, "opened", written.at)
     proven = proof.facts.get("proven", "") if proof is not None else ""
     accepted = state.approval is not None or (proven == "unproven" and long >= PATIENCE)
@@ -47,17 +51,34 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
         return _opened(scene, state, step, proven, proof.why)
     task = repeated(scene, "gate-verify", EVERY, (("wanted", "open"),), name="opened")
     why = "; ".join(words(proof.lines, "failed")) or proof.why if proof is not None else ""
-    hold = _hold(long, why) if proven == "no" else ()
+    hold = _hold(long, why, "`rollout approve` accepts what is seen.") if proven == "no" else ()
     return Move(state, why or "the open gate is looked at from outside", tasks=(task,), holds=hold, wake_in=EVERY)
 
 
-def _hold(long: timedelta, why: str) -> tuple[Wait, ...]:
+def _hold(long: timedelta, why: str, way: str) -> tuple[Wait, ...]:
     if long < PATIENCE:
         return ()
     words_ = f"the gate is not proven open after {span(long)}: {why}"
-    return (
-        Wait(HoldKind.GATE, words_, "It is tried again without end; look at the gateway. `rollout approve` accepts what is seen."),
+    return (Wait(HoldKind.GATE, words_, f"It is tried again without end; look at the gateway. {way}"),)
+
+
+def _left(scene: Scene, state: State, step: OpeningGate, why: str) -> Move:
+    """Leave the gate as it stands, because a person says that it need not be put back: its route is gone, or they did it."""
+    who = state.approval.actor if state.approval is not None else "rollout"
+    item = Tell(
+        "gate-left",
+        f"the gate could not be put back ({why}); {who} leaves it as it stands",
+        notice=NoticeKind.GATE,
+        title=f"{scene.execution.target}: the gate is left as it stands",
+        lines=(step.why, *offline_course.minor(state)),
+        actor=who,
+        next_action="What stood there before is in this rollout's history (gate-left). Look from outside whether it is served.",
+        facts=(("saved", memory_of(state).saved_gate), ("closed_seconds", _closed(scene, state))),
+        post_on=scene.execution.target.stable,
+        warning=True,
     )
+    watch = WatchingOpen(scene.now, step.ends_as, step.why)
+    return Move(enter(replace(state, approval=None), watch, scene.now, None), item.why, tells=(item,), wake_in=timedelta())
 
 
 def _opened(scene: Scene, state: State, step: OpeningGate, proven: str, why: str) -> Move:
@@ -72,7 +93,7 @@ def _opened(scene: Scene, state: State, step: OpeningGate, proven: str, why: str
         facts=(("proven", proven), ("closed_seconds", _closed(scene, state))),
         post_on=scene.execution.target.stable,
     )
-    if not good and not _may_close_late(scene, state):
+    if not good and not may_close_late(scene, state):
         over = gone_back(scene, step)
         return Move(enter(state, Ended(step.ends_as, step.why, scene.now), scene.now, None), over.why, tells=(item, over))
     state = enter(state, WatchingOpen(scene.now, step.ends_as, step.why), scene.now, None)
@@ -90,7 +111,7 @@ def gone_back(scene: Scene, step: OpeningGate | WatchingOpen) -> Tell:
     )
 
 
-def _may_close_late(scene: Scene, state: State) -> bool:
+def may_close_late(scene: Scene, state: State) -> bool:
     """Say whether a write that closes the gate may still be on its way: one was asked for, and nobody knows what became of it."""
     if memory_of(state).closed_at is None:
         return True

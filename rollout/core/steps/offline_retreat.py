@@ -13,7 +13,7 @@ from rollout.core.actions_offline import fence_target, return_target
 from rollout.core.cohorts import TargetView
 from rollout.core.decision import Move, Scene, Tell, Wait, enter
 from rollout.core.history import NoticeKind, Outcome
-from rollout.core.offline_facts import POLL, before, fenced, memory_of, plan_in, runs, stable_of, views, writers
+from rollout.core.offline_facts import POLL, before, fenced, memory_of, plan_in, runs, serves, stable_of, views, writers
 from rollout.core.offline_wishes_end import ended_untouched
 from rollout.core.state import Ended, HoldKind, Reason, State
 from rollout.core.state_offline import BackStage, RollingBack, Testing
@@ -22,6 +22,7 @@ from rollout.core.steps.offline_jobs import attempts, halted, standing, work_job
 from rollout.core.wording import plural, span
 
 Facts = tuple[tuple[str, str], ...]
+LEAVES = "`rollout abort` ends the rollout with the gate closed, for who finishes by hand."
 RESTORED = "back-restore"
 """The history row of a restore that ended well; its fact `seconds` is how long it took, for the plans to come."""
 
@@ -84,7 +85,7 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
         case BackStage.START:
             return _start(scene, state, step, seen)
         case BackStage.TEST:
-            return _test(scene, state, step)
+            return _test(scene, state, step, seen)
 
 
 def _next(scene: Scene, state: State, step: RollingBack, stage: BackStage, why: str, facts: Facts = ()) -> Move:
@@ -143,7 +144,7 @@ def _late(scene: Scene, step: RollingBack, why: str) -> tuple[Wait, ...]:
     if long < plan_in(scene.execution).spec.quiesce.deadline:
         return ()
     words = f"the way back waits for {span(long)}, the gate is closed: {why}"
-    return (Wait(HoldKind.STUCK, words, "It goes on by itself when that is over; look at pods and nodes."),)
+    return (Wait(HoldKind.STUCK, words, f"It goes on by itself when that is over; look at pods and nodes. {LEAVES}"),)
 
 
 def _restore(scene: Scene, state: State, step: RollingBack, seen: tuple[TargetView, ...]) -> Move:
@@ -153,8 +154,11 @@ def _restore(scene: Scene, state: State, step: RollingBack, seen: tuple[TargetVi
         return _stuck(scene, state, step, "there is no verified backup to restore")
     left = writers(seen)
     if left:
-        patches = tuple(fence_target(scene.execution, view, down=True) for view in seen if stable_of(view).replicas)
-        return Move(state, f"way back: {left}", forward=patches, holds=_late(scene, step, left), wake_in=timedelta(seconds=2))
+        return _spoiled(scene, state, step, seen, left)
+    if step.spoiled:
+        step = replace(step, spoiled="", attempt=step.attempt + 1, since=scene.now)
+        why = f"everything is at 0 again; the database is restored once more, attempt {step.attempt}"
+        return Move(replace(state, step=step), why, wake_in=timedelta())
     quiet, halts, why = halted(scene, attempts("restore", step.attempt - 1))
     if not quiet:
         return Move(state, why, tasks=halts, holds=_late(scene, step, why), wake_in=POLL)
@@ -169,6 +173,16 @@ def _restore(scene: Scene, state: State, step: RollingBack, seen: tuple[TargetVi
     return _next(scene, state, step, BackStage.START, why, tuple(sorted(job.result.facts.items())))
 
 
+def _spoiled(scene: Scene, state: State, step: RollingBack, seen: tuple[TargetView, ...], left: str) -> Move:
+    """Somebody started writers beside the restore: what it brings back may be mixed with theirs. Once more, from 0."""
+    patches = tuple(fence_target(scene.execution, view, down=True) for view in seen if stable_of(view).replicas)
+    why = f"somebody started writers during the restore ({left}): they are stopped, and the database is restored again"
+    tells = () if step.spoiled else (offline_ways.done(scene, "disturbed", why),)
+    state = replace(state, step=replace(step, spoiled=step.spoiled or why))
+    holds = _late(scene, step, left)
+    return Move(state, f"way back: {left}", forward=patches, tells=tells, holds=holds, wake_in=timedelta(seconds=2))
+
+
 def _start(scene: Scene, state: State, step: RollingBack, seen: tuple[TargetView, ...]) -> Move:
     view = seen[len(seen) - 1 - step.index]
     found = before(state, view)
@@ -176,15 +190,15 @@ def _start(scene: Scene, state: State, step: RollingBack, seen: tuple[TargetView
         return _stuck(scene, state, step, f"nobody knows how {view.target} was before")
     plan, stable = plan_in(scene.execution), stable_of(view)
     replicas = found.replicas if plan.spec.stop else stable.replicas
-    if stable.images.get(view.target.container) != found.image or stable.replicas != replicas:
-        patch = return_target(scene.execution, view, found.image, replicas)
-        return Move(state, patch.why, forward=(patch,), wake_in=POLL)
     lacks = runs(view, found.image, replicas)
     if lacks:
         late = scene.now - step.since >= plan.spec.start_deadline
         why = f"the old version is not up after {span(scene.now - step.since)}: {lacks}"
-        wait = Wait(HoldKind.STUCK, why, "It is waited for with the gate closed; look at the pods.")
-        return Move(state, f"way back: {lacks}", holds=(wait,) if late else (), wake_in=POLL)
+        holds = (Wait(HoldKind.STUCK, why, f"It is waited for with the gate closed; look at the pods. {LEAVES}"),) if late else ()
+        if stable.images.get(view.target.container) != found.image or stable.replicas != replicas:
+            patch = return_target(scene.execution, view, found.image, replicas)
+            return Move(state, patch.why, forward=(patch,), holds=holds, wake_in=POLL)
+        return Move(state, f"way back: {lacks}", holds=holds, wake_in=POLL)
     if step.index + 1 < len(seen):
         state = replace(state, step=replace(step, index=step.index + 1, since=scene.now))
         item = offline_ways.done(scene, "back-start", f"{view.target} runs {found.image} again")
@@ -192,7 +206,7 @@ def _start(scene: Scene, state: State, step: RollingBack, seen: tuple[TargetView
     return _next(scene, state, step, BackStage.TEST, f"the old version runs again: {found.image} on {plural(replicas, 'pod')}")
 
 
-def _test(scene: Scene, state: State, step: RollingBack) -> Move:
+def _test(scene: Scene, state: State, step: RollingBack, seen: tuple[TargetView, ...]) -> Move:
     if step.index == 0 and step.attempt == 1:
         state = offline_course.begin(state, "old")
     ran = offline_course.go_on(scene, state, offline_course.Course("old", step.course, step.index, step.attempt), step.since)
@@ -203,12 +217,18 @@ def _test(scene: Scene, state: State, step: RollingBack) -> Move:
     failed = offline_course.failed(state, "old")
     if failed:
         return _stuck(scene, state, step, f"the old version fails test {failed[0].name}: {failed[0].why}")
+    found = ((view, before(state, view)) for view in seen)
+    lacks = next(filter(None, (serves(view, old.image) for view, old in found if old is not None)), "")
+    if lacks:
+        why = f"the old version has passed the tests, but then {lacks}"
+        return Move(state, why, holds=_late(scene, step, why), wake_in=POLL)
     return offline_open.begin(scene, state, step.ends_as, step.why, "the old version runs and has passed the tests", step.actor)
 
 
 def left_closed(scene: Scene, state: State, step: RollingBack, stop: Reason) -> Move:
     """End with the gate closed, because a person wants to finish by hand; say so as loudly as there is."""
-    why = f"{stop.why}; THE GATE IS STILL CLOSED and the way back is not done ({step.stage.value}: {step.stuck})"
+    left = step.stuck or next((hold.why for hold in state.holds if hold.kind is HoldKind.STUCK), "")
+    why = f"{stop.why}; THE GATE IS STILL CLOSED and the way back is not done ({step.stage.value}: {left})"
     item = Tell(
         "left-closed",
         why,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from rollout.core.cohorts import TargetView
 from rollout.core.decision import Move, Scene, Wait
 from rollout.core.history import Outcome
-from rollout.core.offline_facts import POLL, before, plan_in, runs, stable_of, views
-from rollout.core.state import State
+from rollout.core.offline_facts import POLL, before, plan_in, serves, stable_of, views
+from rollout.core.state import HoldKind, State
 from rollout.core.state_offline import Testing
 from rollout.core.steps import offline_course, offline_decide, offline_open
 from rollout.core.wording import plural
@@ -36,11 +37,25 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
     if waits or seen is None:
         return Move(state, f"tested; held: {waits[0].why if waits else 'the targets cannot be seen'}")
     plan = plan_in(scene.execution)
-    for view in seen:
-        found = before(state, view)
-        replicas = found.replicas if found is not None and plan.spec.stop else stable_of(view).replicas
-        lacks = runs(view, plan.image_of(view.target), replicas)
-        if lacks:
-            return offline_decide.ask(scene, state, f"the tests passed, but then {lacks}", "upgrade", 1)
-    passed = f"{plural(len(plan.spec.tests), 'test')} done, no critical failure"
+    lacks = next(filter(None, (serves(view, plan.image_of(view.target)) for view in seen)), "")
+    if lacks:
+        return _unwell(scene, state, f"the tests passed, but then {lacks}")
+    passed = f"{plural(len(plan.spec.tests), 'test')} done, no critical failure{_fewer(state, seen)}"
     return offline_open.begin(scene, state, Outcome.SUCCEEDED, f"{scene.execution.target} runs {plan.image}: {passed}", passed)
+
+
+def _unwell(scene: Scene, state: State, why: str) -> Move:
+    """Wait as long as a start may take: a pod that is evicted just now is no failed upgrade."""
+    since = next((hold.since for hold in state.holds if hold.kind is HoldKind.NOT_READY), scene.now)
+    if scene.now - since >= plan_in(scene.execution).spec.start_deadline:
+        return offline_decide.ask(scene, state, why, "upgrade", 1)
+    return Move(state, why, holds=(Wait(HoldKind.NOT_READY, why, "It is waited for with the gate closed; look at the pods."),),
+                wake_in=POLL)  # fmt: skip
+
+
+def _fewer(state: State, seen: tuple[TargetView, ...]) -> str:
+    """Name the targets that an autoscaler (or a person) has made smaller behind the closed gate, where there is no load."""
+    found = [(stable_of(view), before(state, view)) for view in seen]
+    smaller = [f"{now.name} has {plural(now.replicas, 'pod')}, {old.replicas} before" for now, old in found
+               if old is not None and now.replicas < old.replicas]  # fmt: skip
+    return f" ({'; '.join(smaller)})" if smaller else ""

@@ -11,13 +11,14 @@ from datetime import timedelta
 from rollout.core.decision import Move, Scene, Tell, Wait, enter
 from rollout.core.history import NoticeKind, Outcome
 from rollout.core.observation import Task
-from rollout.core.offline_facts import memory_of, newest, plan_in, remember, repeated, runs, stable_of, views
-from rollout.core.state import Ended, HoldKind, State
+from rollout.core.offline_facts import memory_of, newest, plan_in, remember, repeated, serves, views
+from rollout.core.state import Ended, HoldKind, Reason, State
 from rollout.core.state_offline import WatchingOpen
 from rollout.core.steps import offline_course, offline_open
 from rollout.core.wording import span
 
 EVERY = timedelta(minutes=1)
+TO_DO = "The watch begins again when it is well. `rollout abort` ends it, nothing is undone; then a hotfix goes with --follows."
 
 
 def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
@@ -35,9 +36,9 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
         return _after_the_way_back(scene, state, step, task, tells)
     lacks = "the cluster cannot be seen"
     if seen is not None:
-        lacks = next(filter(None, (runs(v, plan.image_of(v.target), stable_of(v).replicas) for v in seen)), "")
+        lacks = next(filter(None, (serves(v, plan.image_of(v.target)) for v in seen)), "")
     if lacks:
-        wait = Wait(HoldKind.NOT_READY, lacks, "The watch begins again when it is well; a hotfix goes with --follows.")
+        wait = Wait(HoldKind.NOT_READY, lacks, TO_DO)
         if scene.now - step.since >= EVERY:
             state = replace(state, step=replace(step, since=scene.now))
         return Move(state, f"open, but {lacks}", tasks=(task,), tells=tells, holds=(wait,), wake_in=EVERY)
@@ -58,6 +59,21 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
         post_on=scene.execution.target.stable,
     )
     return Move(enter(state, Ended(step.ends_as, step.why, scene.now), scene.now, None), why, tells=(*tells, item))
+
+
+def ended_early(scene: Scene, state: State, stop: Reason) -> Move:
+    """End the watch on a person's word: the target is free for a hotfix. What was opened stays as it is."""
+    why = f"{stop.why}; the gate is open and {scene.execution.image} stays: after opening nothing is undone"
+    item = Tell(
+        stop.ends_as.value,
+        why,
+        notice=NoticeKind.STEPPED_BACK,
+        title=f"{scene.execution.target}: the watch is over, {scene.execution.image} stays",
+        actor=stop.actor,
+        next_action=f"A hotfix goes with `--follows {scene.execution.id}`.",
+        post_on=scene.execution.target.stable,
+    )
+    return Move(enter(state, Ended(stop.ends_as, why, scene.now), scene.now, None), why, tells=(item,))
 
 
 def _after_the_way_back(scene: Scene, state: State, step: WatchingOpen, task: Task, tells: tuple[Tell, ...]) -> Move:
