@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pydantic import BaseModel, ValidationError
 
 from rollout.core.errors import Problem, Refused
-from rollout.core.plan_base import API_VERSION
+from rollout.core.plan_base import API_VERSION, LENIENT
 from rollout.core.plan_canary import CanaryPlan, Mode, SupersedeBy, compile_signals
 from rollout.core.plan_draft import draft_of
 from rollout.core.plan_errors import Located, explain, path_of, wrong_kind
 from rollout.core.plan_offline import OfflinePlan
 
 __all__ = ["API_VERSION", "KINDS", "CanaryPlan", "Check", "Mode", "OfflinePlan", "Plan", "SupersedeBy", "check_document",
-           "compile_signals", "nothing", "plan_of"]  # fmt: skip
+           "compile_signals", "nothing", "plan_of", "stored_plan"]  # fmt: skip
 
 Plan = CanaryPlan | OfflinePlan
 KINDS: Mapping[str, type[CanaryPlan | OfflinePlan]] = {"Canary": CanaryPlan, "Offline": OfflinePlan}
@@ -58,6 +58,18 @@ def _rest(model: type[BaseModel], document: Mapping[str, object], check: Check) 
     if not isinstance(plan, CanaryPlan | OfflinePlan):
         return ()
     return tuple(dict.fromkeys((*draft.contradictions(plan), *draft.readable(check(plan)))))
+
+
+def stored_plan(document: object) -> Plan:
+    """Make a plan of a document that was accepted before: a rule that a later version adds strands no rollout. Raises Refused."""
+    problems = wrong_kind(document, tuple(KINDS), API_VERSION)
+    if not problems and isinstance(document, Mapping):
+        model = KINDS[document["kind"]]
+        try:
+            return model.model_validate(document, by_alias=True, by_name=False, context=LENIENT)
+        except ValidationError as error:
+            problems = explain(error, model, document)
+    raise Refused("the stored plan cannot be read", tuple(located.problem for located in problems))
 
 
 def plan_of(document: object) -> Plan:

@@ -17,6 +17,8 @@ from rollout.core.quantities import Duration, DurationOrZero, Line, Text, Whole,
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 """A token of RFC 9110."""
 _LARGEST_MANIFEST = 64 * 1024
+_SECRET = re.compile(r"(PASSWORD|PASSWD|_PWD|(^|_)TOKEN|API_?KEY)$", re.IGNORECASE)
+"""Names of variables whose value nobody may read; `SECRET` names a Secret, and `..._FILE` a file."""
 
 
 def _check_job(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -56,8 +58,21 @@ class Job(Part):
         """Either by name or written out."""
         if (self.template is None) == (self.manifest is None):
             yield Contradiction("", "either template or manifest is expected", also=("template", "manifest"))
+        for key, name in self._secrets():
+            words = f"{name} looks like a secret, and a plan is stored, shown and logged"
+            yield Contradiction(key, words, "put it into a Kubernetes Secret, and name that with envFrom or secretKeyRef")
         if self.expected is not None and self.expected > self.deadline:
             yield Contradiction("expected", "is longer than deadline", "raise deadline", ("deadline",))
+
+    def _secrets(self) -> Iterator[tuple[str, str]]:
+        yield from ((f"parameters.{name}", name) for name, value in self.parameters.items() if value and _SECRET.search(name))
+        pod = self.manifest["spec"]["template"]["spec"] if self.manifest is not None else {}
+        groups = [pod.get(key) for key in ("initContainers", "containers")]
+        for container in (one for group in groups if isinstance(group, list) for one in group):
+            items = container.get("env") if isinstance(container, dict) else None
+            for item in items if isinstance(items, list) else ():
+                if isinstance(item, dict) and item.get("value") and _SECRET.search(str(item.get("name"))):
+                    yield "manifest", str(item["name"])
 
     @property
     def takes(self) -> timedelta:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from rollout.core.errors import Problem, RolloutError
 from rollout.core.history import Outcome
-from rollout.core.plan import CanaryPlan, Plan, plan_of
+from rollout.core.plan import CanaryPlan, Plan, stored_plan
 from rollout.ports import RolloutFilter, RolloutRow, Store
 
 MOST = 10_000
@@ -38,7 +38,7 @@ def _targets(store: Store, row: RolloutRow) -> Iterator[str]:
     if stored is None:
         return
     try:
-        for target in plan_of(json.loads(stored.document)).targets:
+        for target in stored_plan(json.loads(stored.document)).targets:
             yield f"{target.cluster}/{target}"
     except (RolloutError, ValueError):
         return  # a newer version wrote it: its first target is known, more cannot be

@@ -15,7 +15,7 @@ from rollout.core.decision import Execution
 from rollout.core.errors import Problem, Refused
 from rollout.core.history import Event, Outcome
 from rollout.core.machine import begin
-from rollout.core.plan import CanaryPlan, OfflinePlan, Plan
+from rollout.core.plan import CanaryPlan, OfflinePlan, Plan, plan_of
 from rollout.core.policy import Policy
 from rollout.core.seasons import without_effect
 from rollout.core.wording import step_words
@@ -149,7 +149,7 @@ class Desk:
         stored = self.store.plan(old.plan_name, old.plan_hash)
         if stored is None:
             raise Refused(f"the plan of rollout {old.id} is no longer in the database: submit the file again")
-        plan = self.codec.execution(old).plan
+        plan = plan_of(self.codec.execution(old).plan.as_document())  # as strictly as a file
         now = self.clock.now()
         if isinstance(plan, OfflinePlan) and (problems := plan.problems_at(now, measured_restore(self.store, plan, now))):
             raise Refused(f"rollout {old.id} cannot be tried again as it was planned: submit a plan with another window", problems)

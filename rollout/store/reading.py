@@ -6,7 +6,7 @@ import json
 
 from rollout.core.decision import Execution
 from rollout.core.errors import Refused
-from rollout.core.plan import CanaryPlan, plan_of
+from rollout.core.plan import CanaryPlan, stored_plan
 from rollout.core.state import State
 from rollout.ports import RolloutRow, Store
 from rollout.store.codec import decode, encode
@@ -31,6 +31,6 @@ class StoredCodec:
         stored = self._store.plan(row.plan_name, row.plan_hash)
         if stored is None:
             raise Refused(f"rollout {row.id}: its plan {row.plan_name!r} ({row.plan_hash[:12]}) is not in the database")
-        plan = plan_of(json.loads(stored.document))
+        plan = stored_plan(json.loads(stored.document))
         signals = plan.signals if isinstance(plan, CanaryPlan) else ()
         return Execution(row.id, plan, signals, stored.submitted_by)

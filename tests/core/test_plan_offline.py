@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from rollout.core.errors import Refused
 from rollout.core.gate import CONSUMER_RESTRICTION, IP_RESTRICTION, PlaceKind
-from rollout.core.plan import OfflinePlan, check_document, plan_of
+from rollout.core.plan import OfflinePlan, check_document, plan_of, stored_plan
 from rollout.core.plan_window import local_to_utc
 from rollout.core.target import Target
 
@@ -236,3 +237,51 @@ def test_a_stored_offline_plan_is_read_back_as_it_was() -> None:
 def test_a_job_among_the_tests_may_take_as_long_as_its_deadline() -> None:
     plan = offline(tests=[TEST, {"name": "smoke", "job": {"manifest": JOB, "deadline": "10m"}}])
     assert plan.spec.test_time == 11 * M
+
+
+def job_with(parameters: dict[str, str] | None = None, env: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    container = {"name": "a", "image": "a:1", "env": env or []}
+    pod = {"containers": [container]}
+    manifest = {"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": {"spec": pod}}}
+    return {"manifest": manifest, "parameters": parameters or {}}
+
+
+@pytest.mark.parametrize(
+    ("key", "job"),
+    [
+        ("PGPASSWORD", job_with({"PGPASSWORD": "x"})),
+        ("MYSQL_PWD", job_with({"MYSQL_PWD": "x"})),
+        ("ADMIN_TOKEN", job_with({"ADMIN_TOKEN": "x"})),
+        ("api_key", job_with(env=[{"name": "api_key", "value": "x"}])),
+    ],
+)
+def test_a_password_in_a_plan_is_refused_because_plans_are_stored_and_shown(key: str, job: dict[str, Any]) -> None:
+    found = complaints(backup=job)
+    assert [words for _, words in found] == [f"{key} looks like a secret, and a plan is stored, shown and logged"]
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        job_with({"SECRET": "orders-db", "DATABASE": "orders", "TOKENS": "12"}),
+        job_with(env=[{"name": "PGPASSWORD", "valueFrom": {"secretKeyRef": {"name": "orders-db", "key": "password"}}}]),
+        job_with(env=[{"name": "PGPASSWORD", "value": ""}]),
+        job_with({"PGPASSWORD_FILE": "/run/secrets/password"}),
+    ],
+)
+def test_naming_where_a_secret_is_found_is_no_secret(job: dict[str, Any]) -> None:
+    assert offline(backup=job).spec.backup is not None
+
+
+def test_a_plan_that_was_accepted_once_is_read_again_although_a_later_rule_would_refuse_it() -> None:
+    document = offline(backup=job_with({"DATABASE": "orders"})).as_document()
+    document["spec"]["backup"]["parameters"]["PGPASSWORD"] = "x"
+    with pytest.raises(Refused):
+        plan_of(document)
+    assert stored_plan(document).targets == offline().targets
+
+
+@pytest.mark.parametrize("document", [{}, [], None, {"apiVersion": "rollout/v1", "kind": "Offline", "spec": {}}])
+def test_what_never_was_a_plan_is_refused_as_a_stored_one_too(document: object) -> None:
+    with pytest.raises(Refused):
+        stored_plan(document)
