@@ -87,3 +87,13 @@ def test_a_backup_that_fails_says_so_and_leaves_nothing(database: Bills) -> None
         assert "rollout-failed: no backup of" in made.err
         assert "wrong" not in made.out + made.err
     assert list(database.jobs.folder.iterdir()) == []
+
+
+def test_a_backup_without_a_table_is_none_unless_that_is_meant(database: Bills) -> None:
+    database.execute("DROP VIEW open_bills; DROP TABLE bills")
+    made = database.jobs.run("mysql-backup")
+    assert made.code == 65
+    assert "has no table" in made.err
+    assert "rollout-artifact" not in made.out
+    assert list(database.jobs.folder.iterdir()) == []
+    assert database.jobs.run("mysql-backup", EMPTY="yes").artifact.size > 0

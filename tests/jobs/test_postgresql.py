@@ -124,3 +124,17 @@ def test_a_restore_that_breaks_off_says_that_the_database_is_not_usable(database
     database.peer.execute("CREATE ROLE seller_of_the_past")
     assert database.jobs.run("postgresql-restore", **made.parameters()).code == 0
     database.execute("REVOKE SELECT ON orders FROM seller_of_the_past; DROP ROLE seller_of_the_past")
+
+
+def test_a_backup_without_a_table_is_none_unless_that_is_meant(database: Orders) -> None:
+    database.peer.create_database(f"{database.name}-empty")
+    try:
+        made = database.jobs.run("postgresql-backup", DATABASE=f"{database.name}-empty")
+        assert made.code == 65
+        assert "has no table" in made.err
+        assert "rollout-artifact" not in made.out
+        assert list(database.jobs.folder.iterdir()) == []
+        meant = database.jobs.run("postgresql-backup", DATABASE=f"{database.name}-empty", EMPTY="yes")
+        assert meant.artifact.size > 0
+    finally:
+        database.peer.drop_database(f"{database.name}-empty")
