@@ -40,7 +40,7 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
     backup = _verified(job.result)
     if backup is None:
         why = job.result.why if not job.result.ok else "the Job ended well, but printed no artifact with id, size and sha256"
-        return offline_decide.ask(scene, state, f"there is no verified backup: {why}", "backup", step.attempt)
+        return offline_decide.ask(scene, state, f"there is no verified backup: {why}", "backup", step.attempt, job.result)
     if waits or seen is None:
         return Move(state, f"backed up; held: {waits[0].why if waits else 'the targets cannot be seen'}")
     state = remember(state, backup=backup)

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from rollout.core.decision import Move, Scene, Tell, Wait, enter
 from rollout.core.history import Outcome
+from rollout.core.observation import TaskResult
 from rollout.core.offline_facts import latest_rollback, memory_of, plan_in, window_end
 from rollout.core.plan_offline import OnFailure
 from rollout.core.state import HoldKind, State
@@ -17,13 +18,17 @@ from rollout.core.wording import moment
 UNDER_WAY = (ClosingGate, Stopping, BackingUp, Migrating, Upgrading, Testing, Deciding)
 
 
-def ask(scene: Scene, state: State, problem: str, origin: str, attempt: int) -> Move:
-    """Go back at once where the plan says so; else ask, as long as a way back still fits."""
+def ask(scene: Scene, state: State, problem: str, origin: str, attempt: int, result: TaskResult | None = None) -> Move:
+    """Go back at once where the plan says so; else ask, as long as a way back still fits. `result`: what failed, for history."""
+    facts = tuple(sorted(result.facts.items())) if result is not None else ()
     plan = plan_in(scene.execution)
     if plan.spec.on_failure is OnFailure.ROLLBACK and may_go_back(scene, state):
-        return offline_retreat.begin(scene, state, problem, "failed", Outcome.FAILED)
+        move = offline_retreat.begin(scene, state, problem, "failed", Outcome.FAILED)
+        first, *others = move.tells
+        return replace(move, tells=(replace(first, facts=(*first.facts, *facts)), *others))
     state = enter(state, Deciding(scene.now, problem, origin, attempt), scene.now, None)
-    item = Tell("failed-behind-the-gate", problem, facts=(("origin", origin),), post_on=scene.execution.target.stable, warning=True)
+    where = scene.execution.target.stable
+    item = Tell("failed-behind-the-gate", problem, facts=(("origin", origin), *facts), post_on=where, warning=True)
     return Move(replace(state, approval=None), problem, tells=(item,), wake_in=timedelta())
 
 

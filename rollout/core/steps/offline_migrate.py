@@ -36,7 +36,7 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
             return Move(state, f"the migration waits: {waits[0].why if waits else 'the targets cannot be seen'}")
         return Move(state, job.why, tasks=(job.task,), holds=job.holds, wake_in=POLL)
     if not job.result.ok:
-        return offline_decide.ask(scene, state, f"the migration failed: {job.result.why}", "migrate", step.attempt)
+        return offline_decide.ask(scene, state, f"the migration failed: {job.result.why}", "migrate", step.attempt, job.result)
     if waits or seen is None:
         return Move(state, f"migrated; held: {waits[0].why if waits else 'the targets cannot be seen'}")
     item = offline_ways.done(scene, "migrated", f"migrated: {job.result.why}", tuple(sorted(job.result.facts.items())))

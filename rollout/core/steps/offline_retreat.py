@@ -94,8 +94,8 @@ def _next(scene: Scene, state: State, step: RollingBack, stage: BackStage, why: 
     return Move(state, why, tells=(item,), wake_in=timedelta())
 
 
-def _stuck(scene: Scene, state: State, step: RollingBack, why: str) -> Move:
-    item = Tell("stuck", f"the way back is stuck in {step.stage.value}, the gate stays closed: {why}",
+def _stuck(scene: Scene, state: State, step: RollingBack, why: str, facts: Facts = ()) -> Move:
+    item = Tell("stuck", f"the way back is stuck in {step.stage.value}, the gate stays closed: {why}", facts=facts,
                 post_on=scene.execution.target.stable, warning=True)  # fmt: skip
     stuck = replace(state, step=replace(step, stuck=why), approval=None)
     return Move(stuck, item.why, tells=(item,), wake_in=timedelta())
@@ -168,7 +168,7 @@ def _restore(scene: Scene, state: State, step: RollingBack, seen: tuple[TargetVi
             return _stuck(scene, state, step, f"the restore is not done in time: {job.why}")
         return Move(state, job.why, tasks=(job.task,), holds=job.holds, wake_in=POLL)
     if not job.result.ok:
-        return _stuck(scene, state, step, f"the restore failed: {job.result.why}")
+        return _stuck(scene, state, step, f"the restore failed: {job.result.why}", tuple(sorted(job.result.facts.items())))
     why = f"backup {memory.backup.id} is restored: {job.result.why}"
     return _next(scene, state, step, BackStage.START, why, tuple(sorted(job.result.facts.items())))
 

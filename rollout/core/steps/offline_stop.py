@@ -62,7 +62,7 @@ def _hook(scene: Scene, state: State, step: Stopping, quiesce: Quiesce) -> Move:
         state = replace(state, step=replace(step, hook=step.hook + 1, attempt=1, since=scene.now))
         return Move(state, item.why, tells=(item,), wake_in=timedelta())
     if step.attempt > work.retries:
-        return offline_decide.ask(scene, state, f"hook {work.name} failed: {result.why}", "stop", step.attempt)
+        return offline_decide.ask(scene, state, f"hook {work.name} failed: {result.why}", "stop", step.attempt, result)
     if scene.now - result.at < work.pause:
         return Move(state, f"{item.why}; again in a moment", wake_in=work.pause)
     state = replace(state, step=replace(step, attempt=step.attempt + 1))
@@ -85,7 +85,7 @@ def _sessions(scene: Scene, state: State, step: Stopping, quiesce: Quiesce, *, l
         else f"the session query failed: {job.why}"
     )
     if late:
-        return offline_decide.ask(scene, state, left, "stop", step.sessions)
+        return offline_decide.ask(scene, state, left, "stop", step.sessions, job.result)
     if scene.now - job.result.at < SESSIONS_AGAIN:
         return Move(state, left, wake_in=SESSIONS_AGAIN)
     return Move(replace(state, step=replace(step, sessions=step.sessions + 1)), left, wake_in=timedelta())
