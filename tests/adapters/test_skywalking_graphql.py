@@ -11,9 +11,11 @@ from graphql.language import DocumentNode, OperationDefinitionNode
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rollout.adapters.http import LONGEST_BODY
 from rollout.adapters.skywalking_graphql import (
     HEALTH,
     KEYWORDS,
+    PAGE_V2,
     SCHEMA,
     SERVER,
     TRACE_V2,
@@ -126,6 +128,14 @@ def test_no_document_exceeds_the_complexity_limit_of_its_release(text: str, limi
     assert all(_fields(document.text) <= limit for document in packed)
     assert [key for document in packed for key in document.aliases.values()] == list(range(500))
     assert len(packed) <= 500 * 8 / (limit * 0.8) + 1
+
+
+def test_whole_traces_are_asked_for_in_documents_whose_answers_can_still_be_read() -> None:
+    known = dialect("10.4.0")
+    calls = [error_traces(n, trace_v2=True, service="svc", instance=f"i{n}", duration=DURATION, page=1) for n in range(100)]
+    largest = max(len(document.aliases) for document in documents(calls, known.complexity))
+    assert largest * PAGE_V2 * 100 * 150 < LONGEST_BODY  # spans of a trace, bytes of a span
+    assert largest > 20
 
 
 def _fields(text: str) -> int:
