@@ -175,7 +175,11 @@ class Arena:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        until(self._all_ready, "every stable is ready")
+        try:
+            until(self._all_ready, "every stable is ready")
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

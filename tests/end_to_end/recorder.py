@@ -62,7 +62,9 @@ class Recorder:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._listed.wait(10), "the recorder cannot list Deployments"
+        if not self._listed.wait(60):
+            self.__exit__(None, None, None)
+            raise AssertionError("the recorder cannot list Deployments")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -94,7 +96,8 @@ class Recorder:
     def _list(self) -> str:
         with contextlib.closing(http.client.HTTPConnection(self._place, timeout=10)) as connection:
             connection.request("GET", PATH, headers=self._headers)
-            document = json.load(connection.getresponse())
+            with contextlib.closing(connection.getresponse()) as response:
+                document = json.load(response)
         for item in document["items"]:
             self._saw(item)
         self._listed.set()
@@ -104,11 +107,11 @@ class Recorder:
         with contextlib.closing(http.client.HTTPConnection(self._place, timeout=60)) as connection:
             connection.request("GET", f"{PATH}?watch=1&resourceVersion={version}", headers=self._headers)
             self._socket = connection.sock
-            response = connection.getresponse()
-            while line := response.readline():
-                event = json.loads(line)
-                if event["type"] in {"ADDED", "MODIFIED"}:
-                    self._saw(event["object"])
+            with contextlib.closing(connection.getresponse()) as response:  # it holds the socket as well
+                while line := response.readline():
+                    event = json.loads(line)
+                    if event["type"] in {"ADDED", "MODIFIED"}:
+                        self._saw(event["object"])
 
     def _saw(self, new: Json) -> None:
         name = new["metadata"]["name"]
