@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.core import judge_counts, judge_mixture
+from rollout.core import judge_bursts, judge_counts, judge_mixture
 from rollout.core.errors import Refused
 from rollout.core.judge_bursts import Clumping
 from rollout.core.judge_counts import CountParameters, CountState, CountWindow
@@ -46,6 +46,20 @@ def test_one_window_agrees_with_the_formula_of_theta() -> None:
 
     by_hand = [(theta(g) / theta(1)) ** 3 * ((1 - theta(g)) / (1 - theta(1))) ** 4 for g in EXACT.ratios]
     assert judge_counts.whole_run_e_value(after(EXACT, [window])) == pytest.approx(sum(by_hand) / len(by_hand))
+
+
+def test_what_a_window_may_count_for_is_decided_by_the_windows_before_it() -> None:
+    calm = [CountWindow(1, 100, 10 + n % 3, 1000) for n in range(60)]
+    before, burst = after(SHIPPED, calm), CountWindow(4, 100, 200, 1000)
+    cap = SHIPPED.cap
+    assert cap is not None
+    rate = before.baseline_rate
+    known = judge_bursts.weigh(cap, before.clumping, (4, 200), (rate * 100, rate * 1000), 1 / 11)
+    factors = judge_counts.log_factors(1.0, SHIPPED.ratios, 1 / 11, known.candidate, known.baseline)
+    seen = judge_counts.update(SHIPPED, before, burst)
+    expected = [whole + factor for whole, factor in zip(before.evidence.whole, factors, strict=True)]
+    assert seen.evidence.whole == pytest.approx(expected)
+    assert seen.clumping.phi > 2 * before.clumping.phi, "the burst counts for the next window"
 
 
 def test_the_combined_evidence_follows_the_recursion_with_restarts() -> None:

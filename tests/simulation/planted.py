@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SEEDS = 1_500
 TIMEOUT = 240
 CAUGHT = re.compile(r"^seed (\d+): (\w+): (.*)$", re.MULTILINE)
-FAILED = re.compile(r"^FAILED (\S+?)( - .*)?$", re.MULTILINE)
+FAILED = re.compile(r"^FAILED (.+?)( - .*)?$", re.MULTILINE)
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ STOPS = "rollout/core/canary_stops.py"
 STEPS = "rollout/core/steps"
 GUARDS = "rollout/core/guards.py"
 EVIDENCE = "rollout/core/evidence.py"
+COUNTS = "rollout/core/judge_counts.py"
+BURSTS = "rollout/core/judge_bursts.py"
 
 BUGS = (
     _bug(
@@ -136,4 +138,29 @@ BUGS = (
          "ours and row.version == transition.seen_version", "ours", like="daemon stalled"),
     _bug("time in which nobody looked is credited", "rollout/core/machine.py",
          "gap = elapsed if elapsed <= question.timing.longest_gap else timedelta()", "gap = elapsed", like="daemon killed"),
+    _bug("figures that cannot be are believed", EVIDENCE,
+         "if wrong := _impossible(answer.reading):", "if False and (wrong := _impossible(answer.reading)):", test="tests/core/test_evidence.py"),
+    _bug("the share of the pods is taken for the share of the requests", COUNTS,
+         "share = window.candidate_requests / (window.candidate_requests + window.baseline_requests)", "share = 1 / 11",
+         test="tests/core/test_judge_healthy_days.py"),
+    _bug("restarts go on beyond the plan", "rollout/core/judge_mixture.py",
+         "if mixture.t < planned:", "if True:", test="tests/core/test_judge_counts.py"),
+    _bug("errors that come in clumps count one by one", BURSTS,
+         "    phi = clumping.phi\n    candidate,", "    phi = 1.0\n    candidate,", test="tests/core/test_judge_healthy_days.py"),
+    _bug("how errors clump is learned from the window that is judged", COUNTS,
+         "judge_bursts.weigh(parameters.cap, state.clumping,",
+         "judge_bursts.weigh(parameters.cap, judge_bursts.watch(state.clumping, baseline, window.baseline_requests),",
+         test="tests/core/test_judge_counts.py"),
+    _bug("an incident of everybody is forgotten after a minute", COUNTS,
+         "clump = 1.0 if before.incident else before.clumping.phi", "clump = before.clumping.phi", test="tests/core/test_judge_verdict.py"),
+    _bug("what a restarted gateway lost is counted as a gain", "rollout/adapters/prometheus_counts.py",
+         "            first = 0.0\n", "            first = -first\n", test="tests/adapters/test_prometheus.py"),
+    _bug("series that a gateway dropped are counted again", "rollout/adapters/prometheus_counts.py",
+         "if first is not None and FALLEN * first < last < first:", "if False:", test="tests/adapters/test_prometheus.py"),
+    _bug("a service's alarm excuses its canary's", "rollout/adapters/skywalking_readings.py",
+         """return f"{scope} alarm {shorten(message, 80)!r}\"""", 'return "skywalking"', test="tests/adapters/test_skywalking_readings.py"),
+    _bug("no calls are a success rate of nothing", "rollout/adapters/skywalking_readings.py",
+         "        if not called:\n            continue\n", "        called = called or 1.0\n", test="tests/adapters/test_skywalking_readings.py"),
+    _bug("a count from some of the shards is believed", "rollout/adapters/elasticsearch_search.py",
+         "    if failed:\n", "    if failed and False:\n", test="tests/adapters/test_elasticsearch.py"),
 )  # fmt: skip
