@@ -14,6 +14,8 @@ from rollout.core.history import NoticeKind
 from rollout.core.wording import step_words
 from rollout.ports import Message
 
+NEXT = "Next:"
+"""What stands before the next action."""
 _ELLIPSIS = "..."
 _MENTION = re.compile(r"@(?=(?:all|here|channel|everyone)\b)", re.IGNORECASE)
 _ALARMING = frozenset({NoticeKind.STEPPING_BACK, NoticeKind.NEEDS_PERSON})
@@ -110,7 +112,7 @@ def laid_out(
 ) -> str:
     """Lay out with a channel's markup for the title and for the word before the next action; evidence gives way first."""
     head = [title(cut(parts.title, min(200, limit // 4), size))]
-    tail = [f"{label('Next:')} {cut(parts.next_action, limit // 4, size)}"] if parts.next_action else []
+    tail = [f"{label(NEXT)} {cut(parts.next_action, limit // 4, size)}"] if parts.next_action else []
     tail.append(cut(parts.footer, limit // 4, size))
     room = limit - size(gap.join([*head, *tail])) - size(gap)
     why = [cut(parts.why, max(room, 0), size)] if parts.why and room > len(_ELLIPSIS) else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import threading
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from rollout import logs
 from rollout.adapters.clock import SystemClock
+from rollout.adapters.notice_text import NEXT
 from rollout.adapters.planfile import parse_planfile
 from rollout.cli.demo_gate import GateWatch
 from rollout.cli.demo_scenarios import chosen
@@ -140,9 +142,9 @@ def _notices(stage: Stage) -> None:
     accepted = stage.sandbox.webhooks.accepted
     typer.echo(f"\nThe {len(accepted)} notices that the webhook got:")
     for message in accepted:
-        first, *rest = message.text.splitlines() or [""]
+        first, *rest = html.unescape(message.text).splitlines() or [""]
         typer.echo(f"  {message.at:%d %H:%M}  {first}")
-        for line in rest[:1]:
+        for line in (*rest[:1], *(line for line in rest[1:] if line.startswith(NEXT))):
             typer.echo(f"            {line}")
 
 

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from rollout.cli.demo_gate import GateWatch
-from rollout.cli.pictures import picture
+from rollout.cli.fitting import Fitted, height_of
 from rollout.cli.portrait import Portrait, portrait_from
 from rollout.cli.stage import Stage
 from rollout.cli.upcoming import upcoming
@@ -137,14 +137,10 @@ class LiveScreen:
 
     def _draw(self) -> None:
         self._story.news()
-        parts: list[RenderableType] = [
-            Text(self._title, style="bold"),
-            Text(self._story.headline(), style="dim"),
-            picture(self._story.portrait()),
-        ]
-        if self._story.gate is not None:
-            parts.append(self._story.gate.picture())
-        self._live.update(Group(*parts), refresh=True)
+        above = [Text(self._title, style="bold"), Text(self._story.headline(), style="dim")]
+        below: list[RenderableType] = [] if self._story.gate is None else [self._story.gate.picture()]
+        taken = height_of(self._live.console, (*above, *below))
+        self._live.update(Group(*above, Fitted(self._story.portrait(), taken), *below), refresh=True)
 
 
 class PlainScreen:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from rollout.core.evidence_counts import NOT_MEASURED
 from rollout.core.history import Event, Evidence
 from rollout.ports import HistoryRow, RolloutRow
 
@@ -35,6 +36,11 @@ def rollout_document(row: RolloutRow) -> dict[str, Any]:
     }
 
 
+def figures(counts: Iterable[tuple[str, float]]) -> dict[str, float | None]:
+    """Give counts by their words; requests that nobody measured, which are stored as -1, are null."""
+    return {name: None if value == NOT_MEASURED and name.endswith(" requests") else value for name, value in counts}
+
+
 def evidence_document(item: Evidence) -> dict[str, Any]:
     """Describe one judged answer."""
     return {
@@ -42,7 +48,7 @@ def evidence_document(item: Evidence) -> dict[str, Any]:
         "windowStart": time(item.window_start),
         "windowEnd": time(item.window_end),
         "query": item.query,
-        "counts": dict(item.counts),
+        "counts": figures(item.counts),
         "verdict": item.verdict,
         "why": item.why,
     }

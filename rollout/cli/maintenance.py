@@ -67,30 +67,33 @@ class Maintenance:
                      if not wanted}  # fmt: skip
         return tuple(name for name in NAMES if name not in left_out)
 
-    def rows(self) -> Iterator[tuple[str, str]]:
-        """Word it, a label and a text each."""
+    def standing(self) -> Iterator[tuple[str, str]]:
+        """Word where it stands and until when it can go back, a label and a text each."""
         spec, memory = self.plan.spec, self.memory
         more = f", {format_duration(memory.extended)} longer than planned" if memory.extended else ""
         yield "window", f"{moment(spec.window.starts_at)} to {moment(self.ends)}{more}"
         yield "way back", f"fits until {moment(self.latest_way_back)}"
-        yield "announced", self._announced()
-        for heading, findings in report(memory.impact):
-            for number, finding in enumerate(findings):
-                yield ("" if number else heading), finding
         if spec.impact.acknowledgement:
             yield "acknowledged", f"by {memory.acknowledged}" if memory.acknowledged else "by nobody yet: `rollout acknowledge`"
         yield "gate", self.gate
-        for found in memory.before:
-            yield "before", f"{found.target}: {found.replicas} x {found.image}"
+        for test in memory.tests:
+            kind = "critical" if test.critical else "minor"
+            old = ", old version" if test.round == "old" else ""
+            yield "test", f"{'passed' if test.passed else 'FAILED'}  {test.name} ({kind}{old}): {test.why}"
         if memory.backup is not None:
             made = memory.backup
             yield "backup", f"{made.id}, {made.size} bytes, sha256 {made.sha256[:12]}, {moment(made.at)}"
         elif spec.backup is not None:
             yield "backup", "not made yet"
-        for test in memory.tests:
-            kind = "critical" if test.critical else "minor"
-            old = ", old version" if test.round == "old" else ""
-            yield "test", f"{'passed' if test.passed else 'FAILED'}  {test.name} ({kind}{old}): {test.why}"
+
+    def around(self) -> Iterator[tuple[str, str]]:
+        """Word what is around it: who was told, who will notice, what ran before."""
+        yield "announced", self._announced()
+        for heading, findings in report(self.memory.impact):
+            for number, finding in enumerate(findings):
+                yield ("" if number else heading), finding
+        for found in self.memory.before:
+            yield "before", f"{found.target}: {found.replicas} x {found.image}"
 
     def _announced(self) -> str:
         done = [format_duration(o) for o, _ in self.plan.announcements if o in self.memory.announced]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +15,8 @@ from rich.text import Text
 
 from rollout.cli.chain import lines
 from rollout.cli.curves import signals
-from rollout.cli.maintenance import NAMES, Maintenance
+from rollout.cli.documents import figures
+from rollout.cli.maintenance import NAMES
 from rollout.cli.portrait import STEPS, Portrait
 from rollout.cli.upcoming import upcoming
 from rollout.core.history import Event, Outcome
@@ -33,16 +34,20 @@ COLOURS = {
 }
 
 
-def listing(rows: Sequence[RolloutRow], now: datetime) -> None:
+NOT_THERE = "\N{EN DASH}"
+"""What stands for a figure that nobody measured."""
+
+
+def listing(found: Sequence[RolloutRow], now: datetime) -> None:
     """Print one line a rollout. Ids are never cut: they are what is typed next; on a terminal the reason is."""
-    if not rows:
+    if not found:
         return
     lines = [("ID", "TARGET", "IMAGE", "STATE", "STEP", "AGE", "WHY")]
-    lines += [(r.id, r.target, r.image, r.outcome.value, step_words(r.step), span(now - r.created_at), r.why) for r in rows]
+    lines += [(r.id, r.target, r.image, r.outcome.value, step_words(r.step), span(now - r.created_at), r.why) for r in found]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]) - 1)]
     console = Console()
     left = max(console.width - sum(widths) - 2 * len(widths), 20)
-    for line, row in zip(lines, (None, *rows), strict=True):
+    for line, row in zip(lines, (None, *found), strict=True):
         *cells, why = line
         padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
         if row is not None:
@@ -52,28 +57,45 @@ def listing(rows: Sequence[RolloutRow], now: datetime) -> None:
 
 
 def picture(portrait: Portrait) -> RenderableType:
-    """Draw one rollout."""
-    row = portrait.row
-    title = f"{row.target}  {row.image}"
-    outcome = Text(row.outcome.value, style=COLOURS[row.outcome])
-    parts: list[RenderableType] = [_steps(portrait), Text(row.why)]
-    if portrait.progress[1]:
-        parts.append(_bar(portrait))
-    following = str(upcoming(portrait.execution, portrait.state, portrait.now))
-    if following:
-        parts.append(Text(f"next: {following}", style="bold cyan"))
-    told = any(hold.kind is HoldKind.PAUSED for hold in portrait.state.holds)
-    if portrait.state.paused is not None and not told:
-        parts.append(Text(f"paused by {portrait.state.paused.actor}: {portrait.state.paused.reason}", style="yellow"))
-    parts.extend(Text(f"held ({hold.kind.value}): {hold.why}", style="yellow") for hold in portrait.state.holds)
-    parts.extend(Text(f"! {remark}", style="bold red") for remark in portrait.remarks)
+    """Draw one rollout, whole."""
+    parts: list[RenderableType] = [*head(portrait)]
     if portrait.maintenance is not None:
-        parts += [Text(), _maintenance(portrait.maintenance)]
+        parts += [Text(), rows((*portrait.maintenance.standing(), *portrait.maintenance.around()))]
     if portrait.curves:
         parts += [Text(), signals(portrait.curves)]
-    parts += [Text(), _latest(portrait.events)]
+    parts += [Text(), latest(portrait.events)]
     parts.extend(Text(line, style="dim") for line in lines(portrait.chain, portrait.row))
-    return Panel(Group(*parts), title=f"{title}  {outcome.plain}", subtitle=row.id, border_style=COLOURS[row.outcome])
+    return framed(portrait, Group(*parts))
+
+
+def framed(portrait: Portrait, inner: RenderableType) -> Panel:
+    """Put what, which version and how it stands around a picture."""
+    row = portrait.row
+    title = f"{row.target}  {row.image}  {row.outcome.value}"
+    return Panel(inner, title=title, subtitle=row.id, border_style=COLOURS[row.outcome])
+
+
+def head(portrait: Portrait) -> Iterator[RenderableType]:
+    """Draw what whoever is called needs first: where it stands, what comes next, what they may do."""
+    state = portrait.state
+    yield _steps(portrait)
+    yield Text(portrait.row.why)
+    if portrait.progress[1]:
+        yield _bar(portrait)
+    following = str(upcoming(portrait.execution, state, portrait.now))
+    if following:
+        yield Text(f"next: {following}", style="bold cyan")
+    told = any(hold.kind is HoldKind.PAUSED for hold in state.holds)
+    if state.paused is not None and not told:
+        yield Text(f"paused by {state.paused.actor}: {state.paused.reason}", style="yellow")
+    for hold in state.holds:
+        yield Text(f"held ({hold.kind.value}): {hold.why}", style="yellow")
+    if portrait.asked:
+        yield Text(f"to do: {portrait.asked}", style="bold yellow")
+    if portrait.may:
+        yield Text(f"you may: {', '.join(portrait.may)}", style="bold")
+    for remark in portrait.remarks:
+        yield Text(f"! {remark}", style="bold red")
 
 
 def _steps(portrait: Portrait) -> Text:
@@ -91,9 +113,12 @@ def _steps(portrait: Portrait) -> Text:
     return text
 
 
-def _maintenance(shown: Maintenance) -> Table:
+def rows(labelled: Iterable[tuple[str, str]], least: int = 0) -> Table:
+    """Draw labels, at least so many columns wide, and texts."""
     table = Table.grid(padding=(0, 2))
-    for label, words in shown.rows():
+    table.add_column(min_width=least)
+    table.add_column()
+    for label, words in labelled:
         style = "red" if "CLOSED" in words or "FAILED" in words else ""
         table.add_row(Text(label, style="bold"), Text(words, style=style, overflow="fold"))
     return table
@@ -107,29 +132,43 @@ def _bar(portrait: Portrait) -> RenderableType:
     return table
 
 
-def _latest(events: Sequence[Event]) -> Table:
+def latest(events: Sequence[Event]) -> Table:
+    """Draw rows of history."""
     table = Table.grid(padding=(0, 2))
     for event in events:
-        table.add_row(Text(event.at.strftime("%d %H:%M"), style="dim"), Text(event.kind), Text(event.why, overflow="fold"))
+        told = "\n".join((event.why, *(f"- {reason}" for reason in refusals(event))))
+        table.add_row(Text(event.at.strftime("%d %H:%M"), style="dim"), Text(event.kind), Text(told, overflow="fold"))
     return table
 
 
-def history_lines(rows: Sequence[HistoryRow], *, evidence: bool) -> None:
+def history_lines(told: Sequence[HistoryRow], *, evidence: bool) -> None:
     """Print a history that reads like a story."""
-    for row in rows:
+    for row in told:
         event = row.event
         if event.kind == "hourly-summary" and not evidence:
             continue
         who = "" if event.actor == "rollout" else f" [{event.actor}]"
         typer.echo(f"{event.at:%Y-%m-%d %H:%M:%S}  {step_words(event.step):<12} {event.kind:<16} {event.why}{who}")
+        for reason in refusals(event):
+            typer.echo(f"    - {reason}")
         if evidence:
             for item in event.evidence:
-                # Requests that nobody measured are stored as -1.
-                counts = ", ".join(f"{name} {number(value)}" for name, value in item.counts if value != -1)
+                counts = ", ".join(f"{name} {_figure(value)}" for name, value in figures(item.counts).items())
                 typer.echo(f"    {item.signal} {item.window_start:%H:%M}-{item.window_end:%H:%M}: {item.verdict}; {item.why}")
                 typer.echo(f"      {counts}")
                 for line in item.query.splitlines():
                     typer.echo(f"      asked: {line}")
+
+
+def refusals(event: Event) -> Iterator[str]:
+    """Give every reason for which a preflight refused, with its remedy: the sentence itself names only the first."""
+    for name, text in event.facts if event.kind == "refused" else ():
+        if name.startswith("check "):
+            yield text
+
+
+def _figure(value: float | None) -> str:
+    return NOT_THERE if value is None else number(value)
 
 
 def notice_lines(notices: Sequence[Mapping[str, Any]]) -> None:
@@ -137,3 +176,5 @@ def notice_lines(notices: Sequence[Mapping[str, Any]]) -> None:
     for item in notices:
         error = f"  ({item['error']})" if item.get("error") else ""
         typer.echo(f"{item.get('state', ''):<10} {item.get('channel', ''):<14} {item.get('title', '')}{error}")
+        if item.get("next_action"):
+            typer.echo(f"{'':<26}next: {item['next_action']}")

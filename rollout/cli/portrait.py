@@ -8,18 +8,21 @@ from typing import Any
 
 from rollout.cli.asked import waiting
 from rollout.cli.chain import Link, chain_of, documents
-from rollout.cli.documents import event_document, rollout_document, time
+from rollout.cli.documents import event_document, figures, rollout_document, time
 from rollout.cli.maintenance import Maintenance, maintenance_of
 from rollout.cli.standing import remarks
+from rollout.core.commands import OFFLINE_ONLY, Command, Verb
 from rollout.core.decision import Execution
 from rollout.core.evidence_state import SignalState
-from rollout.core.history import Event
+from rollout.core.history import Event, NoticeKind
 from rollout.core.plan import CanaryPlan
+from rollout.core.seasons import without_effect
 from rollout.core.state import Certifying, Promoting, Retiring, Soaking, State, Watching
 from rollout.engine.engine import Codec
 from rollout.engine.restores import with_measured_restore
 from rollout.ports import RolloutRow, Store
 
+ASKING = frozenset({NoticeKind.NEEDS_PERSON.value, NoticeKind.HELD.value})
 STEPS = ("preflight", "starting", "soaking", "certifying", "promoting", "watching", "retiring")
 
 
@@ -61,6 +64,10 @@ class Portrait:
     """The steps that it has been in, in order."""
     remarks: tuple[str, ...] = ()
     """What is wrong around it: no daemon runs, notices never arrived."""
+    may: tuple[str, ...] = ()
+    """The commands that would change something now."""
+    asked: str = ""
+    """What people were told to do about what it waits for, in the notice's words; empty where it waits for nobody."""
 
     @property
     def size(self) -> int:
@@ -97,6 +104,7 @@ class Portrait:
             "neededSeconds": round(needed.total_seconds()),
             "deadline": time(self.state.deadline),
             "remarks": list(self.remarks),
+            "may": list(self.may),
             "holds": [{"kind": h.kind.value, "why": h.why, "since": time(h.since)} for h in self.state.holds],
             "signals": [_curve_document(curve) for curve in self.curves],
             "maintenance": None if self.maintenance is None else self.maintenance.as_document(),
@@ -114,8 +122,8 @@ def _curve_document(curve: Curve) -> dict[str, Any]:
         "eValue": state.e_value,
         "line": curve.line,
         "certified": state.certified,
-        "lastWindow": dict(state.last),
-        "hours": [{"at": time(hour.at), "verdict": hour.verdict, "counts": dict(hour.counts)} for hour in curve.hours],
+        "lastWindow": figures(state.last),
+        "hours": [{"at": time(hour.at), "verdict": hour.verdict, "counts": figures(hour.counts)} for hour in curve.hours],
     }
 
 
@@ -126,7 +134,10 @@ def portrait_of(store: Store, codec: Codec, row: RolloutRow, now: datetime, *, l
     events = tuple(item.event for item in store.history(row.id, limit=100_000))
     portrait = portrait_from(row, execution, state, events, now, latest=latest)
     asked = () if row.outcome.at_rest else (event.why for event in waiting(store, row))
-    return replace(portrait, chain=chain_of(store, row), remarks=(*remarks(store.standing(), row), *asked))
+    told = [] if row.outcome.at_rest or not state.holds else store.notices(row.id)
+    todo = [str(notice["next_action"]) for notice in told if notice["kind"] in ASKING and notice["next_action"]]
+    around = (*remarks(store.standing(), row), *asked)
+    return replace(portrait, chain=chain_of(store, row), remarks=around, asked=todo[-1] if todo else "")
 
 
 def portrait_from(
@@ -137,7 +148,17 @@ def portrait_from(
     curves = tuple(Curve(signal, 1 / alphas.get(signal.name, 0.01), _hours(signal.name, events)) for signal in state.signals)
     told = tuple(event for event in events if event.kind != "hourly-summary")[-latest:]
     visited = tuple(dict.fromkeys(event.step for event in events))
-    return Portrait(row, execution, state, now, curves, told, maintenance_of(execution, state, events), visited=visited)
+    may = _may(execution, state, now) if not row.outcome.at_rest else ()
+    return Portrait(row, execution, state, now, curves, told, maintenance_of(execution, state, events), visited=visited, may=may)
+
+
+def _may(execution: Execution, state: State, now: datetime) -> tuple[str, ...]:
+    """List the commands that would change something now; pausing what is paused is none of them."""
+    wanted = [verb for verb in Verb if verb is not Verb.SUPERSEDE and not (verb is Verb.PAUSE and state.paused is not None)]
+    if isinstance(execution.plan, CanaryPlan):
+        wanted = [verb for verb in wanted if verb not in OFFLINE_ONLY]
+    plan = execution.plan
+    return tuple(verb.value for verb in wanted if not without_effect(plan, state, Command(0, verb, "", "", now)))
 
 
 def _hours(signal: str, events: tuple[Event, ...]) -> tuple[Hour, ...]:

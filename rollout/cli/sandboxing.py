@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,7 @@ from rollout.sandbox.shop import IMAGES, Shop
 EXAMPLE = "canary-nginx.yaml"
 QUICK = "canary-quick.yaml"
 OFFLINE = "offline-orders.yaml"
+LOCK = ".sandbox"
 LEAD = timedelta(minutes=6)
 """From the start of the sandbox to that of its maintenance."""
 WARM_UP = timedelta(minutes=30)
@@ -83,17 +88,42 @@ def run(folder: Path, speed: float) -> None:
         signal.signal(number, lambda *_: stopping.set())
     real = SystemClock()
     options = SandboxOptions(start=real.now() - WARM_UP, speed=speed, warm_up=WARM_UP)
-    with Sandbox(real, options, manifests_in(config_folder() / "kubernetes" / "example")) as sandbox:
+    folder = folder.absolute()
+    with alone(folder), Sandbox(real, options, manifests_in(config_folder() / "kubernetes" / "example")) as sandbox:
         Shop(sandbox)
         sandbox.serve(CONTROL, Control(sandbox.live, lambda: sandbox.urls).respond)
-        folder = folder.absolute()
         try:
             write(sandbox, folder)
         except OSError as error:
-            remedy = "--folder names another one"
-            raise Refused(f"{folder} cannot be written: {error.strerror}", (Problem("no place", remedy=remedy),)) from None
+            raise _unwritable(folder, error) from None
         typer.echo(words(sandbox, folder, speed))
         stopping.wait()
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep a folder to one sandbox while it runs: its files lead to its ports. The lock goes with the process, however it ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            remedy = "end it, or give this one another folder: rollout sandbox --folder NAME"
+            problem = Problem("its files lead to that one", remedy=remedy)
+            raise Refused(f"a sandbox runs in {folder} already (process {file.read() or 'unknown'})", (problem,)) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _unwritable(folder: Path, error: OSError) -> Refused:
+    return Refused(f"{folder} cannot be written: {error.strerror}", (Problem("no place", remedy="--folder names another one"),))
 
 
 def write(sandbox: Sandbox, folder: Path) -> None:

@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from rollout.cli.pictures import picture
+from rollout.cli.fitting import Fitted
+from rollout.cli.pictures import refusals
 from rollout.cli.portrait import portrait_of
 from rollout.core.errors import Refused
 from rollout.core.wording import step_words
@@ -26,7 +27,7 @@ def follow(parts: Parts, rollout: str) -> RolloutRow:
     with Live(console=console, refresh_per_second=4) as live:
         while True:
             row = _row(parts, rollout)
-            live.update(picture(portrait_of(parts.store, parts.codec, row, parts.clock.now())))
+            live.update(Fitted(portrait_of(parts.store, parts.codec, row, parts.clock.now())))
             if row.outcome.at_rest:
                 return row
             time.sleep(REFRESH_SECONDS)  # noqa: TID251 - a person watches a terminal
@@ -41,6 +42,8 @@ def _lines(parts: Parts, rollout: str) -> RolloutRow:
             after = item.id
             if item.event.kind != "hourly-summary":
                 typer.echo(f"{item.event.at:%Y-%m-%d %H:%M:%S}  {step_words(item.event.step):<12} {item.event.why}")
+                for reason in refusals(item.event):
+                    typer.echo(f"    - {reason}")
         if row.outcome.at_rest:
             return row
         time.sleep(REFRESH_SECONDS)  # noqa: TID251 - as above

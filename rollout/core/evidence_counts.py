@@ -19,6 +19,8 @@ from rollout.core.signals import PodCount, Window
 from rollout.core.signals_compiled import JudgeKind, Signal
 from rollout.core.wording import listed, number, percent, span
 
+NOT_MEASURED = -1.0
+"""Stands in evidence for requests that a signal does not measure. Stored: never change."""
 BUSY_REQUESTS = 20
 """Requests that a candidate's equal part of the traffic would have brought it: below this, none at all proves nothing."""
 MISROUTED_WINDOWS = 3
@@ -132,9 +134,9 @@ def learn_baseline(
 def _figures(mine: _Sum, theirs: _Sum) -> tuple[tuple[str, float], ...]:
     return (
         ("candidate events", mine.events),
-        ("candidate requests", mine.requests if mine.measured else -1.0),
+        ("candidate requests", mine.requests if mine.measured else NOT_MEASURED),
         ("baseline events", theirs.events),
-        ("baseline requests", theirs.requests if theirs.measured else -1.0),
+        ("baseline requests", theirs.requests if theirs.measured else NOT_MEASURED),
     )
 
 

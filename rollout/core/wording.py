@@ -20,6 +20,11 @@ def step_words(step: str) -> str:
     return STEPS.get(step, step)
 
 
+def placed(cluster: str, target: str) -> str:
+    """Word where a target is: the cluster only where it is not the one called `default`."""
+    return target if cluster == "default" else f"{target} in cluster {cluster}"
+
+
 def span(duration: timedelta) -> str:
     """Word a duration with its two largest units: `3 d 4 h`, `4 h 12 m`, `90 s` -> `1 m 30 s`, `0 s`."""
     seconds = max(0, round(duration.total_seconds()))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from rollout.core.errors import Problem, RolloutError
 from rollout.core.history import Outcome
 from rollout.core.plan import CanaryPlan, Plan, stored_plan
+from rollout.core.wording import placed
 from rollout.ports import RolloutFilter, RolloutRow, Store
 
 MOST = 10_000
@@ -27,7 +28,7 @@ def overlapping(store: Store, plan: Plan, *, but: str = "") -> tuple[Problem, ..
         if own or canaries or f"{row.cluster}/{row.target}" == first:
             continue
         if shared := mine.intersection(_targets(store, row)):
-            words = f"rollout {row.id} is active on {', '.join(sorted(shared))}"
+            words = f"rollout {row.id} is active on {', '.join(placed(*key.split('/', 1)) for key in sorted(shared))}"
             problems.append(Problem(words, key="spec.targets", remedy="wait for its end, or abort it"))
     return tuple(problems)
 

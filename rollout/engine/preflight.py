@@ -19,7 +19,7 @@ from rollout.core.signals_compiled import Signal
 from rollout.core.state import State
 from rollout.core.target import Target
 from rollout.core.windows import floor
-from rollout.core.wording import percent, span
+from rollout.core.wording import percent, span, step_words
 from rollout.ports import Check, Clock, Cluster, RolloutFilter, SignalSource, Store, Unavailable
 
 MUST_EXIST = frozenset({"stable", "canary", "container"})
@@ -90,7 +90,7 @@ class Preflight:
         if busy[0].plan_hash == execution.plan.hash():
             return Line("target", "ok", f"rollout {busy[0].id} is this very plan, {busy[0].step}"), busy[0].id
         remedy = f"wait for it, `rollout abort {busy[0].id}`, or say `supersede: {busy[0].id}` in the plan"
-        return Line("target", "refused", f"rollout {busy[0].id} is active on {target} ({busy[0].step})", remedy), ""
+        return Line("target", "refused", f"rollout {busy[0].id} is active on {target} ({step_words(busy[0].step)})", remedy), ""
 
     def _cluster_lines(self, execution: Execution, cluster: Cluster) -> Iterator[Line]:
         target = execution.target

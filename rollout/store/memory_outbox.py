@@ -80,8 +80,9 @@ class Outbox:
         """Tell of every notice of a rollout where it stands; keys as sql_outbox.SHOWN."""
         return [
             {"id": e.id, "kind": e.notice.kind.value, "key": e.notice.key, "title": e.notice.title, "why": e.notice.why,
-             "channel": e.channel, "sequence": e.sequence, "state": e.state, "attempts": e.attempts, "error": e.error,
-             "at": e.notice.at, "next_attempt_at": e.next_attempt_at, "settled_at": e.settled_at}
+             "next_action": e.notice.next_action,
+             "channel": e.channel, "sequence": e.sequence, "state": e.state, "attempts": e.attempts,
+             "error": e.error, "at": e.notice.at, "next_attempt_at": e.next_attempt_at, "settled_at": e.settled_at}
             for e in self._entries.values() if e.rollout == rollout
         ]  # fmt: skip
 

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Row
 from rollout.core.commands import Command, Verb
 from rollout.core.errors import Problem, Refused
 from rollout.core.history import Notice, NoticeKind, Outcome
+from rollout.core.wording import placed, step_words
 from rollout.ports import Message, OwedNotice, PlanRow, RolloutRow
 from rollout.store.codec import Undecodable
 from rollout.store.columns import dumps
@@ -82,9 +83,10 @@ def owed_row(row: Row[Any]) -> OwedNotice:
 
 def busy(active: RolloutRow) -> Refused:
     """Refuse a second rollout on a target, and name the first."""
-    seen = f"rollout {active.id} of plan {active.plan_name} is active on {active.cluster}/{active.target} (step {active.step})"
-    remedy = f"wait for it, or abort it: rollout abort {active.id}"
-    return Refused(f"{seen}; a target has one rollout at a time: {remedy}", (Problem(message=seen, remedy=remedy),))
+    where = placed(active.cluster, active.target)
+    seen = f"{where} has a rollout already, and a target has one at a time: {active.id} ({step_words(active.step)})"
+    remedy = f"wait for it (`rollout watch {active.id}`), or abort it: `rollout abort {active.id}`"
+    return Refused(seen, (Problem(message=seen, remedy=remedy),))
 
 
 def unknown(rollout: str) -> Refused:

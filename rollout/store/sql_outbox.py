@@ -21,8 +21,8 @@ log = structlog.get_logger("rollout.store")
 
 HOLD = timedelta(seconds=15)
 """For so long nobody else is given a notice that somebody has taken up; a delivery takes less."""
-SHOWN = ("id", "kind", "key", "title", "why", "channel", "sequence", "state", "attempts", "error", "at", "next_attempt_at",
-         "settled_at")  # fmt: skip
+SHOWN = ("id", "kind", "key", "title", "why", "next_action", "channel", "sequence", "state", "attempts", "error", "at",
+         "next_attempt_at", "settled_at")  # fmt: skip
 
 
 def write_notices(connection: Connection, transitions: Sequence[Transition]) -> None:

@@ -28,6 +28,7 @@ def test_a_crashing_version_is_stepped_back_and_the_demo_says_so(played: tuple[T
     assert answer.code == 0, answer.out
     assert "crash: ended as it should (failed)" in answer.out
     assert "default/nginx: failed, stepped back" in answer.out
+    assert "Next: Mend it, then `rollout retry" in answer.out.partition("notices that the webhook got")[2]
     assert "rollout sandbox" in answer.out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from rollout.adapters.clock import SystemClock
 from rollout.adapters.planfile import load_planfile
 from rollout.cli import sandboxing
 from rollout.cli.context import settings_of
+from rollout.core.errors import Refused
 from rollout.sandbox.control import Control
 from rollout.sandbox.serve import Sandbox, SandboxOptions
 
@@ -99,3 +101,17 @@ def test_what_makes_no_sense_is_answered_with_what_would(sandbox: Sandbox, path:
 def test_the_control_endpoint_cannot_be_made_to_fail_itself(sandbox: Sandbox) -> None:
     assert post(sandbox, "/faults", backend="control", failing="hang").status_code == 400
     assert shown(sandbox)["faults"] == {}
+
+
+def test_a_second_sandbox_in_one_folder_is_refused_while_the_first_runs(tmp_path: Path) -> None:
+    with sandboxing.alone(tmp_path):
+        with (
+            pytest.raises(Refused, match=f"runs in {tmp_path} already .process {os.getpid()}.") as refused,
+            sandboxing.alone(tmp_path),
+        ):
+            pass
+        assert "--folder" in str(refused.value.problems[0])
+        with sandboxing.alone(tmp_path / "another"):
+            pass
+    with sandboxing.alone(tmp_path):
+        pass

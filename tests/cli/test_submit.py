@@ -39,7 +39,9 @@ def test_a_second_plan_for_a_busy_target_is_refused_and_the_busy_rollout_named(t
     second = terminal.type("submit", terminal.plan("other", "web"))
 
     assert second.code == 2
-    assert first["id"] in second.err
+    assert second.err.count("default/web has a rollout already") == 1
+    assert f"rollout abort {first['id']}" in second.err
+    assert "default/default" not in second.err
     assert len(terminal.type("list", "--all", "-o", "json").document) == 1
 
 

@@ -58,7 +58,9 @@ def test_a_submission_whose_answer_was_lost_is_safe_to_send_again(bench: Bench) 
 def test_a_second_plan_for_a_busy_target_is_refused_and_names_the_first(bench: Bench) -> None:
     store = bench.open()
     store.submit(plan(), rollout("first-rollout"))
-    with pytest.raises(Refused, match="first-rollout of plan nginx is active on prod/web/nginx"):
+    with pytest.raises(
+        Refused, match="web/nginx in cluster prod has a rollout already, and a target has one at a time: first-rollout"
+    ):
         store.submit(plan(content="2"), rollout("second-rollout", of=plan(content="2")))
     assert store.plan("nginx", "sha-2") is None
 
@@ -93,7 +95,7 @@ def test_of_many_submissions_at_once_one_wins_and_the_others_are_told_so(bench: 
         try:
             outcomes.append(f"created {stores[number].submit(of, rollout(f'rollout-{number}', of=of)).created}")
         except Refused as refused:
-            outcomes.append("refused" if "is active on prod/web/nginx" in str(refused) else str(refused))
+            outcomes.append("refused" if "web/nginx in cluster prod has a rollout already" in str(refused) else str(refused))
 
     threads = [threading.Thread(target=submit, args=(number,)) for number in range(4)]
     for thread in threads:
