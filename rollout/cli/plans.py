@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,9 +25,12 @@ from rollout.cli.context import (
 )
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from rollout.adapters.planfile import PlanFile
     from rollout.core.errors import Problem, Refused
     from rollout.core.plan import Check, OfflinePlan, Plan
+    from rollout.engine.restores import MeasuredRestore
     from rollout.settings import Settings
 
 FileArgument = Annotated[Path, typer.Argument(help="A plan file.", show_default=False)]
@@ -89,8 +92,11 @@ def _verdict(file: Path, error: Refused | None) -> dict[str, object]:
     }
 
 
-def _checks(settings: Settings, *, configured: bool) -> Check:
-    """What a plan is held against where no database is asked; the names of the configuration only where there is one."""
+def _checks(settings: Settings, *, configured: bool, restores: Callable[[Plan], timedelta | None] | None = None) -> Check:
+    """What a plan is held against before it is submitted; the names of the configuration only where there is one.
+
+    `restores` tells how long one took in earlier rollouts, where a database is asked.
+    """
     from rollout.adapters.clock import SystemClock  # noqa: PLC0415 - lazy
     from rollout.core.plan import OfflinePlan  # noqa: PLC0415 - lazy
     from rollout.engine.configured import ANYTHING  # noqa: PLC0415 - lazy
@@ -103,7 +109,7 @@ def _checks(settings: Settings, *, configured: bool) -> Check:
         yield from settings.policy.check(plan)
         yield from names.problems(plan)
         if isinstance(plan, OfflinePlan):
-            yield from plan.problems_at(now)
+            yield from plan.problems_at(now, restores(plan) if restores is not None else None)
 
     return check
 
@@ -114,6 +120,7 @@ def preview(
     stable: Annotated[int, typer.Option("--stable", min=1, help="Replicas of the stable Deployment, for the shares.")] = 10,
     output: OutputOption = Output.TEXT,
     config: ConfigOption = None,
+    database: DatabaseOption = None,
 ) -> None:
     """Show the timetable with dates before anything happens: steps, shares, signals; for a maintenance who will notice."""
     from dataclasses import replace  # noqa: PLC0415 - lazy
@@ -124,8 +131,15 @@ def preview(
 
     with failures():
         settings = settings_of(config)
-        read = load_planfile(file, _checks(settings, configured=config is not None))
-        table = timetable(read.plan, start_of(read.plan, at), stable, settings.policy)
+
+        def restores(plan: Plan) -> timedelta | None:
+            known = _measured(settings, database, plan)[0]
+            return known.took if known is not None else None
+
+        read = load_planfile(file, _checks(settings, configured=config is not None, restores=restores))
+        measured, unasked = _measured(settings, database, read.plan)
+        table = timetable(read.plan, start_of(read.plan, at), stable, settings.policy, measured)
+        table = replace(table, notes=(*table.notes, *unasked))
         if isinstance(read.plan, OfflinePlan):
             table = replace(table, impact=_impact(settings if config is not None else None, read.plan))
         if output is Output.JSON:
@@ -133,6 +147,25 @@ def preview(
         else:
             for line in table.lines():
                 typer.echo(line)
+
+
+def _measured(settings: Settings, database: str | None, plan: Plan) -> tuple[MeasuredRestore | None, tuple[str, ...]]:
+    """Ask the database how long restores took, as `submit` does; where it cannot be asked, say so."""
+    from rollout.adapters.clock import SystemClock  # noqa: PLC0415 - lazy
+    from rollout.cli.context import prepared_database, refuse_missing  # noqa: PLC0415 - lazy
+    from rollout.core.errors import RolloutError  # noqa: PLC0415 - lazy
+    from rollout.engine.restores import longest_restore  # noqa: PLC0415 - lazy
+    from rollout.wiring import open_parts  # noqa: PLC0415 - lazy
+
+    if plan.kind != "Offline" or plan.spec.restore is None or not plan.targets:
+        return None, ()
+    try:
+        refuse_missing(database or settings.database.address)
+        url = prepared_database(settings, database, upgrade=False)
+        with open_parts(settings, database=url, outside=False) as parts:
+            return longest_restore(parts.store, plan, SystemClock().now()), ()
+    except RolloutError as error:
+        return None, (f"restore: earlier rollouts could not be asked how long theirs took: {error}",)
 
 
 def _impact(settings: Settings | None, plan: OfflinePlan) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from rollout.core.plan_canary import Mode
 from rollout.core.policy import Policy
 from rollout.core.shares import Refusal, start_share
 from rollout.core.wording import percent, plural, span
+from rollout.engine.restores import MeasuredRestore
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +76,12 @@ def start_of(plan: Plan, at: str) -> datetime:
     return given.astimezone(UTC)
 
 
-def timetable(plan: Plan, start: datetime, stable: int, policy: Policy) -> Timetable:
-    """Lay a plan out in time."""
+def timetable(plan: Plan, start: datetime, stable: int, policy: Policy, measured: MeasuredRestore | None = None) -> Timetable:
+    """Lay a plan out in time. `measured`: what an earlier rollout of a maintenance's target needed for its restore."""
     if not isinstance(plan, CanaryPlan):
         from rollout.cli.timetable_offline import offline_timetable  # noqa: PLC0415 - only where it is needed
 
-        return offline_timetable(plan, start)
+        return offline_timetable(plan, start, measured)
     steps = _observed(plan, start) if plan.spec.mode is Mode.OBSERVE else _canary(plan, start, stable)
     entries = [_entry(policy, at, what, share) for at, what, share in steps]
     notes = (*_shares(plan, stable), *_notes(plan), *_policy(policy))
