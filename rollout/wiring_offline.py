@@ -70,4 +70,4 @@ def offline_performers(
     template = JobTemplates(templates or default_folder())
     work = WorkTasks(parts.jobs, template, HttpRequests(clock), LocalCommands(clock), clock)
     checks = CheckTasks(clusters, parts.jobs, parts.gateways, parts.topologies, work, store, clock, channels=channels)
-    return {**checks.performers(), **GateTasks(parts.gateways, clock).performers(), **work.performers()}
+    return {**checks.performers(), **GateTasks(parts.gateways, clock, store.rollout).performers(), **work.performers()}

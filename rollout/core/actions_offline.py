@@ -14,7 +14,7 @@ from rollout.core.wording import plural
 
 
 def _patch(execution: Execution, view: TargetView, why: str, *, image: str | None = None, replicas: int | None = None,
-           annotations: tuple[tuple[str, str | None], ...] = ()) -> PatchDeployment:  # fmt: skip
+           paused: bool | None = None, annotations: tuple[tuple[str, str | None], ...] = ()) -> PatchDeployment:  # fmt: skip
     target, stable = view.target, stable_of(view)
     return PatchDeployment(
         target.cluster,
@@ -23,6 +23,7 @@ def _patch(execution: Execution, view: TargetView, why: str, *, image: str | Non
         target.container,
         image=image,
         replicas=replicas,
+        paused=paused,
         annotations=((ANNOTATION_ID, execution.id), *annotations),
         if_version=stable.resource_version,
         why=why,
@@ -48,6 +49,8 @@ def fence_target(execution: Execution, view: TargetView, *, down: bool) -> Patch
 
 
 def return_target(execution: Execution, view: TargetView, image: str, replicas: int) -> PatchDeployment:
-    """Give a target its old image and its replicas back, in one write; the tombstone stays."""
+    """Give a target its old image and its replicas back, in one write; the tombstone stays. One that is paused goes on."""
     why = f"way back: {view.target.stable} gets {image} with {plural(replicas, 'replica')}"
-    return _patch(execution, view, why, image=image, replicas=replicas, annotations=((ANNOTATION_STOPPED, execution.id),))
+    paused = False if stable_of(view).paused else None
+    stopped = ((ANNOTATION_STOPPED, execution.id),)
+    return _patch(execution, view, why, image=image, replicas=replicas, paused=paused, annotations=stopped)

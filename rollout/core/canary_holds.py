@@ -10,12 +10,14 @@ from rollout.core.evidence_counts import MISROUTED_WINDOWS
 from rollout.core.findings import Findings
 from rollout.core.history import NoticeKind
 from rollout.core.signals import Unreachable
-from rollout.core.state import HoldKind, Preflight, Promoting, Retiring, Soaking, Starting, State
-from rollout.core.wording import listed, moment, span
+from rollout.core.state import Certifying, HoldKind, Preflight, Promoting, Retiring, Soaking, Starting, State
+from rollout.core.wording import listed, moment, plural, span
 
 DISPLACED_ASK = 3
 """The third pod that somebody takes away within a day asks a person."""
 COME_BACK = timedelta(minutes=10)
+UNSAVED = timedelta(minutes=2)
+"""A database that answers late is no news before that."""
 
 
 def waits(scene: Scene, state: State, found: Findings) -> tuple[Wait, ...]:
@@ -31,6 +33,9 @@ def _waits(scene: Scene, state: State, found: Findings) -> Iterator[Wait]:
         )
     if isinstance(scene.seen.view, Unreachable):
         yield Wait(HoldKind.CLUSTER_UNSEEN, f"the cluster cannot be seen: {scene.seen.view.why}")
+    if (away := scene.seen.unsaved_since) is not None and scene.now - away >= UNSAVED:
+        why = f"the database has taken nothing for {span(scene.now - away)}: that time is not credited, and nothing goes forward"
+        yield Wait(HoldKind.UNSAVED, why, "Look at the database. It is watched and stepped back all the same.", away)
     yield from _pod_waits(scene, state, found)
     if not isinstance(state.step, Preflight | Starting | Retiring):
         yield from _signal_waits(found)
@@ -62,12 +67,32 @@ def _pod_waits(scene: Scene, state: State, found: Findings) -> Iterator[Wait]:
             f"{stable.name} is paused (spec.paused) by somebody else",
             "Unpause it: `kubectl rollout resume`.",
         )
-    if isinstance(state.step, Soaking) and state.step.grown_at is not None and not found.pods.displaced:
+    if stable is not None and stable.replicas == 0 and not isinstance(state.step, Retiring):
+        why = f"{stable.name} was scaled to 0: the canary serves alone, and there is nothing to compare it with"
+        yield Wait(HoldKind.ALONE, why, "Scale it up again; `rollout abort` takes the canary to 0 as well.")
+    grown = isinstance(state.step, Soaking) and state.step.grown_at is not None
+    if (grown or isinstance(state.step, Certifying)) and not found.pods.displaced:
         yield from _unready(scene, found)
+        yield from _missing(scene, state)
+
+
+def _missing(scene: Scene, state: State) -> Iterator[Wait]:
+    """A pod that was there and that the cluster does not make again (a quota, an admission webhook) holds, and asks in the end."""
+    size = state.step.size if isinstance(state.step, Soaking | Certifying) else 0
+    canary = scene.execution.target.canary
+    there = [pod for pod in scene.cohorts.candidate if pod.deployment == canary and pod.deleting_since is None]
+    if len(there) >= size or scene.view is None or scene.view.canary is None or scene.view.canary.replicas < size:
+        return
+    why = f"{canary}: {len(there)} of {plural(size, 'pod')} exist"
+    since = next((hold.since for hold in state.holds if hold.kind is HoldKind.NOT_READY), scene.now)
+    if scene.now - since >= COME_BACK:
+        action = f"`kubectl describe replicaset` says why the cluster makes no pod of {canary}: a quota? an admission webhook?"
+        yield Wait(HoldKind.OVERDUE, f"{why}, for {span(scene.now - since)}", action)
+    yield Wait(HoldKind.NOT_READY, why)
 
 
 def _unready(scene: Scene, found: Findings) -> Iterator[Wait]:
-    """A pod that is missing or not ready holds; after ten minutes a person is asked where it stays."""
+    """A pod that is not ready holds; after ten minutes a person is asked where it stays."""
     unready = [pod for pod in scene.cohorts.candidate if not pod.ready and pod.deleting_since is None]
     if not unready or found.pods is None:
         return

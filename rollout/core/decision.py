@@ -65,6 +65,13 @@ class Scene:
     cohorts: Cohorts
     elapsed: timedelta = timedelta()
     """Wall time since the last look, 0 when the clock went back; `gap` is this, unless it is too long to be believed."""
+    missed: timedelta = timedelta()
+    """By how much the clock went on without anybody looking (core/watched.py); negative where it was set back."""
+
+    @property
+    def watched(self) -> timedelta:
+        """The time since the last look that counts where something must last; of a clock that was set back, none."""
+        return max(timedelta(), self.elapsed - max(timedelta(), self.missed))
 
     @property
     def unwatched(self) -> bool:
@@ -106,6 +113,8 @@ class Wait:
     kind: HoldKind
     why: str
     next_action: str = ""
+    since: datetime | None = None
+    """Since when, where that is known better than by when it was first found."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from rollout.core.plan import CanaryPlan
 from rollout.core.replacing import replace
 from rollout.core.signals_compiled import JudgeKind, Signal
 from rollout.core.state import Promoting, Retiring, State, Watching
+from rollout.core.watched import blind_no_longer_than_watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +36,9 @@ def find(scene: Scene, state: State, planned_hours: float) -> tuple[State, Findi
         pods = guards.watch(state.guards, scene.cohorts, execution.target.container, scene.now)
     rolling = isinstance(state.step, Promoting | Watching | Retiring)
     warm_up = execution.plan.spec.warm_up if isinstance(execution.plan, CanaryPlan) else timedelta()
-    looking = scene.gap == scene.elapsed
-    setting = Setting(execution.id, planned_hours, rolling=rolling, warm_up=warm_up, looking=looking)
+    setting = Setting(execution.id, planned_hours, rolling=rolling, warm_up=warm_up, looking=not scene.unwatched)
     signals = absorb(setting, execution.signals, state.signals, scene.seen.answers, scene.cohorts, scene.now)
-    signals = _not_blind_by_ourselves(scene, signals)
+    signals = blind_no_longer_than_watched(state.signals, signals, state.watched_since)
     advice = _advice(execution.signals, state.signals, signals)
     summary = summarise(execution.signals, signals, together(scene, signals))
     if summary.failing:
@@ -57,17 +57,10 @@ def _advice(
     return tuple(s for s in after if s.verdict is Verdict.FAILING and s.name in silent - failed)
 
 
-def _not_blind_by_ourselves(scene: Scene, signals: tuple[SignalState, ...]) -> tuple[SignalState, ...]:
-    """Time in which we did not look is no blindness of a backend: its blindness begins anew."""
-    if scene.gap == scene.elapsed:
-        return signals
-    return tuple(replace(s, blind_since=scene.now) if s.blind_since is not None else s for s in signals)
-
-
 def _cluster_unseen_since(scene: Scene, state: State) -> datetime | None:
     if scene.view is not None:
         return None
-    return scene.now if state.blind_since is None or scene.gap != scene.elapsed else state.blind_since
+    return state.blind_since or scene.now
 
 
 def together(scene: Scene, signals: tuple[SignalState, ...]) -> float:

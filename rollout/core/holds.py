@@ -57,15 +57,20 @@ RULES = {
     HoldKind.WORK: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
     HoldKind.DECISION: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
     HoldKind.STUCK: HoldRule(credits=True, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
+    HoldKind.UNSAVED: HoldRule(credits=True, after=2 * _M),
+    HoldKind.ALONE: HoldRule(credits=False, after=0 * _M, notice=NoticeKind.NEEDS_PERSON),
 }
 _DEADLINE_RUNS = frozenset(
     {HoldKind.OVERDUE, HoldKind.NOT_READY, HoldKind.APPROVAL, HoldKind.EVIDENCE, HoldKind.IDLE, HoldKind.WARMING}
 )
 
 
+CLOCK_STOPS = frozenset(HoldKind) - _DEADLINE_RUNS
+
+
 def stop_the_clock(state: State) -> bool:
     """Say whether the step's deadline stands still: somebody or something else keeps the rollout from moving."""
-    return any(hold.kind not in _DEADLINE_RUNS for hold in state.holds)
+    return any(hold.kind in CLOCK_STOPS for hold in state.holds)
 
 
 def credit_is_due(waits: tuple[Wait, ...]) -> bool:
@@ -87,7 +92,7 @@ def settle(scene: Scene, move: Move) -> Move:
     remind = _remind(state)
     for wait in move.holds:
         rule = RULES[wait.kind]
-        hold = known.get(wait.kind) or Hold(wait.kind, wait.why, scene.now)
+        hold = known.get(wait.kind) or Hold(wait.kind, wait.why, wait.since or scene.now)
         if hold.why != wait.why:
             hold = replace(hold, why=wait.why)
         if scene.now - hold.since >= rule.after and _owed(scene, hold, rule, told, remind):

@@ -4,7 +4,8 @@ It looks at commands first, then at what must never wait (stepping back), then a
 forward. The procedure (core/canary.py, core/offline.py) says what those are; this module keeps time, words and order.
 
 Time: only the time between two looks that were close together is credited. A daemon that was down, a laptop that slept, and a
-clock that jumped (either way) all show as a long or negative gap, and credit nothing.
+clock that jumped (either way) all show as a long or negative gap, and credit nothing; nor does anything run out in it
+(core/watched.py).
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from rollout.core import holds
+from rollout.core import holds, watched
 from rollout.core.cohorts import Cohorts, TargetView, cohorts
-from rollout.core.commands import Command
-from rollout.core.decision import Decision, Execution, Move, Scene, Tell, Timing, posts, tell
+from rollout.core.commands import Command, next_of, too_late
+from rollout.core.decision import Decision, Execution, Move, Scene, Tell, Timing, posts, step_name, tell
 from rollout.core.history import Outcome
 from rollout.core.observation import Observation
 from rollout.core.plan import CanaryPlan
@@ -24,8 +25,8 @@ from rollout.core.plan_canary import Mode
 from rollout.core.policy import Policy
 from rollout.core.procedures import procedure_of
 from rollout.core.replacing import replace
-from rollout.core.rulings import Ruling, rule, too_late
-from rollout.core.state import Ended, Promoting, Reason, Retreating, Starting, State
+from rollout.core.rulings import Ruling, rule
+from rollout.core.state import Ended, Reason, Retreating, State
 from rollout.core.steps import retreat
 
 
@@ -46,19 +47,29 @@ def begin(execution: Execution, now: datetime, because: str = "") -> State:
 
 def decide(question: Question, state: State, seen: Observation, commands: Sequence[Command], now: datetime) -> Decision:
     """Decide once. Pure: the same arguments bring the same decision; `wake_at` is None exactly at rest."""
-    consumed = tuple(command.id for command in commands)
-    scene = _scene(question, state, seen, now)
     if isinstance(state.step, Ended):
-        _, late, _ = tell(scene, state, too_late(state.step, commands))
-        return Decision(state, state, state.step.why, None, material=bool(consumed), consumed=consumed, events=late)
+        return _over(Decision(state, state, state.step.why, None, material=False), commands, now)
+    scene = _scene(question, state, seen, now)
+    taken = next_of(commands)
     procedure = procedure_of(question.execution.plan)
-    kept = replace(_keep_time(scene, state), looked_at=now)
+    kept = replace(watched.keep_time(scene, state), looked_at=now)
     kept, findings = procedure.absorb(scene, kept)
-    ruling = rule(kept, commands)
+    ruling = rule(kept, taken)
     obeyed = procedure.obey(ruling.state, ruling.pending)
     move = procedure.ladder(scene, obeyed, findings, ruling.stop)
     move = holds.settle(scene, move)
-    return _assemble(scene, state, kept, ruling, move, consumed)
+    decision = _assemble(scene, state, kept, ruling, move, tuple(command.id for command in taken))
+    return _over(decision, commands[len(taken) :], now) if isinstance(decision.state.step, Ended) else decision
+
+
+def _over(decision: Decision, commands: Sequence[Command], now: datetime) -> Decision:
+    """Answer what was asked of a rollout that has ended, or ends in this decision."""
+    ended = decision.state.step
+    if not commands or not isinstance(ended, Ended):
+        return decision
+    late = tuple(too_late(command, ended.outcome, step_name(decision.state), now) for command in commands)
+    consumed = (*decision.consumed, *(command.id for command in commands))
+    return replace(decision, events=(*decision.events, *late), consumed=consumed, material=True)
 
 
 def give_up(question: Question, state: State, seen: Observation, why: str, now: datetime) -> Decision | None:
@@ -82,24 +93,8 @@ def _scene(question: Question, state: State, seen: Observation, now: datetime) -
     seen_cohorts = cohorts(view, question.execution.image) if isinstance(view, TargetView) else Cohorts((), ())
     elapsed = max(timedelta(), now - state.looked_at) if state.looked_at is not None else timedelta()
     gap = elapsed if elapsed <= question.timing.longest_gap else timedelta()
-    return Scene(question.execution, seen, question.policy, question.timing, now, gap, seen_cohorts, elapsed)
-
-
-def _keep_time(scene: Scene, state: State) -> State:
-    """Stop the step's deadline for time that was held, in which nobody looked or could write, or that a clock invented."""
-    if state.deadline is None or state.looked_at is None:
-        return state
-    jumped_back = scene.now < state.looked_at
-    if jumped_back:
-        return replace(state, deadline=state.deadline - (state.looked_at - scene.now))
-    if holds.stop_the_clock(state) or scene.unwatched or _cannot_write(scene, state):
-        return replace(state, deadline=state.deadline + scene.elapsed)
-    return state
-
-
-def _cannot_write(scene: Scene, state: State) -> bool:
-    """Say whether the step waits for our own write, which must not be made without the lease: no delay of the version's."""
-    return not scene.seen.leased and isinstance(state.step, Starting | Promoting) and state.step.confirmed_at is None
+    missed = watched.missed(state.looked_at, now, gap if not seen.taken_over else timedelta(), question.timing)
+    return Scene(question.execution, seen, question.policy, question.timing, now, gap, seen_cohorts, elapsed, missed)
 
 
 def _assemble(scene: Scene, before: State, kept: State, ruling: Ruling, move: Move, consumed: tuple[int, ...]) -> Decision:

@@ -69,3 +69,5 @@ class Observation:
     others: tuple[TargetView | Unreachable, ...] = ()
     """What the cluster shows of an offline plan's further targets, in the plan's order."""
     taken_over: bool = False
+    unsaved_since: datetime | None = None
+    """Since when the database has taken nothing of this rollout that was offered to it; None while it takes everything."""

@@ -122,14 +122,18 @@ def repeated(scene: Scene, kind: str, every: timedelta, arguments: tuple[tuple[s
 
 
 def newest(scene: Scene, name: str, since: datetime) -> TaskResult | None:
-    """Find the newest answer of a repeated look that was given since then."""
-    found = [r for key, r in scene.seen.tasks.items() if key.rpartition("-")[0] == name and r.at >= since and r.state == "done"]
+    """Find the newest answer of a repeated look that was given since then, and not before the clock was set back."""
+    found = [r for r in _looks(scene, name, since) if r.state == "done"]
     return max(found, key=lambda result: (result.at, result.key), default=None)
+
+
+def _looks(scene: Scene, name: str, since: datetime) -> list[TaskResult]:
+    return [r for key, r in scene.seen.tasks.items() if key.rpartition("-")[0] == name and since <= r.at <= scene.now]
 
 
 def trouble(scene: Scene, name: str, since: datetime) -> str:
     """Say why a repeated look brings nothing, from its newest attempt; empty when there is none."""
-    found = [r for key, r in scene.seen.tasks.items() if key.rpartition("-")[0] == name and r.at >= since]
+    found = _looks(scene, name, since)
     last = max(found, key=lambda result: (result.at, result.key), default=None)
     return last.why if last is not None and (last.state != "done" or not last.ok) else ""
 

@@ -49,7 +49,8 @@ def guarded(scene: Scene, before: State, move: Move) -> Move:
 
 
 def _results(scene: Scene) -> list[TaskResult]:
-    return sorted((r for key, r in scene.seen.tasks.items() if key.rpartition("-")[0] == NAME), key=lambda r: r.key)
+    looks = (r for key, r in scene.seen.tasks.items() if key.rpartition("-")[0] == NAME and r.at <= scene.now)
+    return sorted(looks, key=lambda r: r.key)
 
 
 def _told(scene: Scene, state: State) -> tuple[State, tuple[Tell, ...]]:
@@ -89,9 +90,7 @@ def _breach(scene: Scene, result: TaskResult, *, unknown: bool, quiet: bool) -> 
 def _unseen(scene: Scene, state: State) -> tuple[Wait, ...]:
     closed = memory_of(state).closed_at
     seen = max((r.at for r in _results(scene) if r.state == "done"), default=closed)
-    if seen is None or closed is None or scene.now - max(seen, closed) < UNSEEN or state.looked_at is None:
-        return ()
-    if scene.gap != scene.elapsed:
+    if seen is None or closed is None or scene.now - max(seen, closed, state.watched_since or closed) < UNSEEN:
         return ()
     why = "the closed gate cannot be looked at: the gateway's Admin API does not answer"
     return (Wait(HoldKind.GATE, why, "It is tried again every ten seconds; look at the gateway."),)

@@ -9,8 +9,8 @@ from rollout.core.commands import Command, Verb
 from rollout.core.decision import Tell, step_name
 from rollout.core.history import Outcome
 from rollout.core.replacing import replace
-from rollout.core.state import Approval, Certifying, Ended, HoldKind, Paused, Promoting, Reason, Retreating, State, Watching
-from rollout.core.state_offline import Announcing, ClosingGate, Deciding, OpeningGate, RollingBack
+from rollout.core.state import Approval, Certifying, HoldKind, Paused, Promoting, Reason, Retreating, State, Watching
+from rollout.core.state_offline import Announcing, ClosingGate, Deciding, OpeningGate, RollingBack, WatchingOpen
 from rollout.core.wording import step_words
 
 
@@ -36,19 +36,6 @@ def rule(state: State, commands: Sequence[Command]) -> Ruling:
     return ruling
 
 
-def too_late(step: Ended, commands: Sequence[Command]) -> tuple[Tell, ...]:
-    """Tell of commands that found the rollout at rest: they change nothing, and stand in history all the same."""
-    return tuple(
-        Tell(f"command-{command.verb.value}", f"{command.actor} asked to {command.verb.value}{_because(command)}; "
-             f"it had ended already ({step.outcome.value})", actor=command.actor)
-        for command in commands
-    )  # fmt: skip
-
-
-def _because(command: Command) -> str:
-    return f": {command.reason}" if command.reason else ""
-
-
 def moot(state: State, command: Command) -> str:
     """Say why a command changes nothing in this state; empty where it does, or where only a step can tell."""
     match command.verb:
@@ -66,7 +53,7 @@ def moot(state: State, command: Command) -> str:
 
 def _one(ruling: Ruling, command: Command) -> Ruling:
     state = ruling.state
-    because = _because(command)
+    because = command.because
     if why := moot(state, command):
         return _with(ruling, state, command, f"{command.actor} {_DONE[command.verb]}{because}; {why}")
     match command.verb:
@@ -108,7 +95,7 @@ def _asks(state: State, held: Collection[HoldKind]) -> bool:
             return HoldKind.OVERDUE in held
         case Announcing():
             return HoldKind.UNANNOUNCED in held
-        case ClosingGate() | OpeningGate():
+        case ClosingGate() | OpeningGate() | WatchingOpen():
             return HoldKind.GATE in held
         case RollingBack(stuck=stuck):
             return bool(stuck)

@@ -168,6 +168,8 @@ class HoldKind(StrEnum):
     WORK = "work"
     DECISION = "decision"
     STUCK = "stuck"
+    UNSAVED = "database-away"
+    ALONE = "stable-at-0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,3 +253,5 @@ class State:
     """What an offline rollout keeps across its steps; None for a canary."""
     because: str = ""
     """Who started it again and why, for its first notice; empty where it is the plan's first rollout."""
+    watched_since: datetime | None = None
+    """Since when it has been looked at without a break; what lasts can have lasted no longer as far as anybody knows."""

@@ -122,6 +122,8 @@ class Stopping:
     hook: int = 0
     attempt: int = 1
     sessions: int = 1
+    mark: int = 0
+    """What the hooks' Jobs are named by, where `since` has moved since they began; 0: by `since`, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)

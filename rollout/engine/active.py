@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from rollout.core.decision import Execution
 from rollout.core.history import Event, Notice
@@ -60,3 +61,7 @@ class Active:
     failures: int = 0
     refused: int = 0
     """Commits in a row that the database did not take: each waits longer for the next."""
+    tries: int = 0
+    """Writes of a step back in a row that were not seen to be enough."""
+    unsaved_since: datetime | None = None
+    """When the first commit was sent that has not been written, None while all were."""

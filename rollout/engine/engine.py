@@ -44,6 +44,8 @@ FAILURES_TO_GIVE_UP = 6
 """Looks in a row that failed by a bug of ours, about a minute: the canary is then as good as unwatched."""
 LOOK_AFTER_ACT = timedelta(seconds=1)
 """The watch usually wakes us sooner; this is for the case that it does not."""
+LONGEST_TRY = timedelta(seconds=8)
+"""A step back that is not seen to be done is tried without end, at least this often; a cluster that is away is not hammered."""
 LOOK_UNLEASED = timedelta(seconds=10)
 """What may not go forward now is not asked again at once; the renewal of the lease wakes it."""
 
@@ -245,8 +247,13 @@ class Engine:
         cluster = self.hands.cluster(execution.target.cluster)
         if cluster is None:
             view = Unreachable(f"no cluster {execution.target.cluster!r} is configured")
-            results = self.board.results(execution.id)
-            return Observation(view, (), results, self.lease.certain(), taken_over=not active.looked)
+            return Observation(
+                view,
+                tasks=self.board.results(execution.id),
+                leased=self.lease.certain(),
+                taken_over=not active.looked,
+                unsaved_since=active.unsaved_since,
+            )
         return Observation(
             cluster.view(execution.target),
             self.board.take_answers(execution.id),
@@ -254,6 +261,7 @@ class Engine:
             self.lease.certain(),
             tuple(self._view(target) for target in execution.plan.targets[1:]),
             taken_over=not active.looked,
+            unsaved_since=active.unsaved_since,
         )
 
     def _view(self, target: Target) -> TargetView | Unreachable:
@@ -266,6 +274,8 @@ class Engine:
         """Keep the decision in memory, act in the pool that is there for nothing else, and let history follow."""
         self.saving.owe(active, decision)
         active.state = decision.state
+        if not decision.backward:
+            active.tries = 0
         if decision.backward and not active.backing:
             active.backing = True
             self.workers.spawn(Pool.BACK.of(active.execution.target.cluster), lambda: self._step_back(active, decision))
@@ -284,7 +294,8 @@ class Engine:
             if active.unsaved and not active.dropped:
                 self.saving.save_owed(active)
         self._post(decision.posts)
-        self.wakes.wake_at(active.execution.id, self.clock.now() + LOOK_AFTER_ACT)
+        self.wakes.wake_at(active.execution.id, self.clock.now() + min(LOOK_AFTER_ACT * 2 ** min(active.tries, 8), LONGEST_TRY))
+        active.tries += 1
 
     # -- forward: commit, then act -----------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Performs what the offline procedure asks of a gateway: read, close, guard, prove, open, rehearse.
 
 Performers may be asked twice, late, or by a daemon that died: each says what the gate shall be, and looks. A gate that this process
-has begun to open for a rollout is never closed again for it, however late a guard's turn comes.
+has begun to open for a rollout is never closed again for it, however late a guard's turn comes; nor is one that an heir opens.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from rollout.core.decision import Execution
-from rollout.core.errors import Refused
+from rollout.core.errors import Refused, RolloutError
 from rollout.core.gate import GateConfig, GateObject, SavedGate
 from rollout.core.gate_plan import grown, is_as_saved, is_closed, is_ours
 from rollout.core.gate_probe import Passage, ProbeResult, explain, passage, proves
@@ -19,16 +19,22 @@ from rollout.core.observation import Line, Task, TaskResult
 from rollout.core.offline_facts import memory_of, plan_in, saved_gate
 from rollout.core.plan_gate import Gate
 from rollout.core.state import State
+from rollout.core.steps.offline_open import REOPENED
 from rollout.core.wording import plural
-from rollout.ports import Check, Clock, Gateway, Rejected
+from rollout.ports import Check, Clock, Gateway, Rejected, RolloutRow
+
+OPENING = frozenset({"openinggate", "watchingopen"})
 
 
 class GateTasks:
-    """The performers of every `gate-...` task. `gateways` by name."""
+    """The performers of every `gate-...` task. `gateways` by name; `stored` finds a rollout's row, as the database has it now."""
 
-    def __init__(self, gateways: Mapping[str, Gateway], clock: Clock) -> None:
+    def __init__(
+        self, gateways: Mapping[str, Gateway], clock: Clock, stored: Callable[[str], RolloutRow | None] | None = None
+    ) -> None:
         self._gateways = gateways
         self._clock = clock
+        self._stored = stored
         self._lock = threading.Lock()
         self._writing: dict[str, threading.Lock] = {}
         self._opened: set[str] = set()
@@ -73,6 +79,7 @@ class GateTasks:
         gateway = self.gateway(gate)
         with self._writer(execution.id):
             self._refuse_opened(execution.id)
+            self._refuse_opened_by_heir(execution.id)
             found = gateway.read(saved.place, gate.config.plugin, gate.target.rule)
             if not is_as_saved(found, saved) and not is_ours(found, gate.config):
                 words = f"{found} was changed by somebody else after it was saved"
@@ -93,6 +100,7 @@ class GateTasks:
                 return self._unread(task, state, gate, no)
             if is_closed(found, gate.config):
                 return self._guarded(task, state, gate, found)
+            self._refuse_opened_by_heir(execution.id)
             owner = f"; it is also written by {found.owner}" if found.owner else ""
             closed = gateway.close_gate(saved.place, gate.config, gate.target.rule)
         facts = {"gate": "open", "found": found.save().to_json()}
@@ -162,7 +170,8 @@ class GateTasks:
             return self._done(task, f"{found} is as it was found")
         if is_closed(found, gate.config):
             gateway.open_gate(saved)
-            return self._done(task, f"{found} was closed once more by a write that came late; it is open again", ok=False)
+            why = f"{found} was closed once more by a write that came late; it is open again"
+            return self._done(task, why, ok=False, facts={REOPENED: "yes"})
         return self._done(task, f"{found} was changed by somebody else after it was opened; it is left alone", ok=False)
 
     def rehearse(self, execution: Execution, state: State, task: Task) -> TaskResult:
@@ -188,6 +197,18 @@ class GateTasks:
     def _refuse_opened(self, rollout: str) -> None:
         if rollout in self._opened:
             raise Refused("the gate is being opened already; it is not closed again")
+
+    def _refuse_opened_by_heir(self, rollout: str) -> None:
+        """See that nobody took over while this process slept and opens the gate by now: nobody would open it a second time.
+
+        While the database does not answer nobody can have taken over by its word, and the gate is guarded as before.
+        """
+        try:
+            row = self._stored(rollout) if self._stored is not None else None
+        except RolloutError:
+            return
+        if row is not None and (row.outcome.at_rest or row.step in OPENING):
+            raise Refused(f"the gate is being opened or was, says the database ({row.step}); it is not closed again")
 
     def _saved(self, state: State) -> SavedGate:
         saved = saved_gate(state)

@@ -92,6 +92,7 @@ class Saving:
         )
         owed = (len(active.owed_events), len(active.owed_notices), len(active.owed_commands))
         active.committing = True
+        active.unsaved_since = active.unsaved_since or now
         sent = Sent(state, transition, adopt, owed, then, quiet)
         self.commits.put(Pending(transition, lambda answer: self._answered(active, sent, answer)))
 
@@ -124,7 +125,7 @@ class Saving:
 
     def _written(self, active: Active, sent: Sent) -> None:
         active.version = max(active.version, sent.transition.seen_version + 1)
-        active.unanswered = ()
+        active.unanswered, active.unsaved_since = (), None
         active.owed_events = active.owed_events[sent.owed[0] :]
         active.owed_notices = active.owed_notices[sent.owed[1] :]
         active.owed_commands = active.owed_commands[sent.owed[2] :]
@@ -184,7 +185,7 @@ class Saving:
             self._written(active, ours)
             return
         log.warning(events.COMMIT_LOST, rollout=row.id, seen=active.version, stored=row.version)
-        active.unanswered = ()
+        active.unanswered, active.unsaved_since = (), None
         self._catch_up(active, stored, row.version)
 
     def _catch_up(self, active: Active, stored: State, version: int) -> None:

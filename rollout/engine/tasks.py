@@ -43,7 +43,7 @@ class Tasks:
     def ask(self, execution: Execution, state: State, task: Task) -> None:
         """Start the task unless it runs or has brought its answer; `unavailable` is none."""
         result = self._board.results(execution.id).get(task.key)
-        if result is not None and (result.state != "unavailable" or self._just_asked(result)):
+        if result is not None and (result.state != "unavailable" or self._just_asked(result)) and not self._of_the_future(result):
             return
         mark = (execution.id, task.key)
         with self._lock:
@@ -54,10 +54,14 @@ class Tasks:
 
     def _repeats_a_running_one(self, rollout: str, key: str) -> bool:
         """Say whether an earlier look of the same kind still waits for its answer: a backend that hangs fills no pool."""
-        stem, _, number = key.rpartition("-")
-        if len(number) != DIGITS:
+        stem = key.rpartition("-")[0]
+        if not is_repeated(key):
             return False
         return any(other == rollout and running.rpartition("-")[0] == stem for other, running in self._running)
+
+    def _of_the_future(self, result: TaskResult) -> bool:
+        """Say whether a repeated look was answered before the clock was set back: its turn comes once more."""
+        return is_repeated(result.key) and result.at > self._clock.now()
 
     def _just_asked(self, result: TaskResult) -> bool:
         return timedelta() <= self._clock.now() - result.at < AGAIN
@@ -89,6 +93,11 @@ class Tasks:
         except Exception as error:
             log.error(events.BUG, where="task", task=task.key, rollout=execution.id, exc_info=error)
             return TaskResult(task.key, self._clock.now(), "unavailable", ok=False, why=f"internal error: {type(error).__name__}")
+
+
+def is_repeated(key: str) -> bool:
+    """Say whether a task is a look that is repeated: its key ends in the number of a piece of time."""
+    return len(key.rpartition("-")[2]) == DIGITS
 
 
 def _pool(execution: Execution, task: Task) -> str:

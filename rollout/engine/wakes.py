@@ -16,6 +16,8 @@ class Wakes:
         self._at: dict[str, datetime] = {}
         self._heap: list[tuple[datetime, str]] = []
         self._closed = False
+        self._seen: datetime | None = None
+        """The latest time that was asked about."""
 
     def wake(self, rollout: str) -> None:
         """Look at it as soon as possible."""
@@ -47,6 +49,11 @@ class Wakes:
             return taken
 
     def _ripen(self, now: datetime) -> None:
+        if self._seen is not None and now < self._seen:  # the clock was set back: nobody waits until it has caught up
+            self._now.update(dict.fromkeys(self._at))
+            self._at.clear()
+            self._heap.clear()
+        self._seen = now
         while self._heap and self._heap[0][0] <= now:
             at, rollout = heapq.heappop(self._heap)
             if self._at.get(rollout) == at:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from rollout.core.commands import Command, Verb
+from rollout.core.commands import Command, Verb, too_late
 from rollout.core.errors import Unavailable
 from rollout.core.history import Event
 from rollout.ports import (
@@ -273,6 +273,10 @@ class MemoryStore:
             waiting = self._rows.commands.get(id_)
             if waiting is not None and waiting.rollout == row.id:
                 waiting.consumed = True
+        left = [one for one in self._rows.commands.values() if rest and one.rollout == row.id and not one.consumed]
+        for one in left:
+            one.consumed = True
+            self._write_events(row.id, [too_late(one.command, x.outcome, x.step, x.at)])
 
     def _write_events(self, rollout: str, events: Sequence[Event]) -> None:
         for event in events:

@@ -8,8 +8,10 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from rollout.core.commands import too_late
 from rollout.core.history import Outcome
 from rollout.ports import Transition
+from rollout.store import sql_commands
 from rollout.store import tables as t
 from rollout.store.sql_history import write_events
 from rollout.store.sql_lease import alive
@@ -37,6 +39,7 @@ def commit(connection: Connection, daemon: str, now: datetime, transitions: Sequ
             sa.update(t.command).where(c.id == sa.bindparam("this"), c.rollout == sa.bindparam("to"), c.consumed_at.is_(None)),
             consumed,
         )
+    _answer_the_rest(connection, [transition for transition in accepted if transition.outcome.at_rest])
     return frozenset(transition.rollout for transition in accepted)
 
 
@@ -51,6 +54,25 @@ _MINE = (
     .with_for_update(key_share=True)
 )
 _WRITTEN = sa.update(t.rollout).where(t.rollout.c.id == sa.bindparam("this"), t.rollout.c.version == sa.bindparam("seen"))
+
+
+def _answer_the_rest(connection: Connection, ended: Sequence[Transition]) -> None:
+    """What people asked in the moment in which a rollout ended is answered as well: the rows are locked, none comes after."""
+    if not ended:
+        return
+    by_rollout = {transition.rollout: transition for transition in ended}
+    late = [
+        (id_, command, by_rollout[id_])
+        for id_, commands in sql_commands.waiting(connection, list(by_rollout)).items()
+        for command in commands
+    ]
+    if not late:
+        return
+    write_events(connection, [(id_, too_late(command, x.outcome, x.step, x.at)) for id_, command, x in late])
+    connection.execute(
+        sa.update(t.command).where(t.command.c.id == sa.bindparam("this")),
+        [{"this": command.id, "consumed_at": x.at} for _, command, x in late],
+    )
 
 
 def _still_ours(connection: Connection, daemon: str, transitions: Sequence[Transition]) -> list[Transition]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ import pytest
 from rollout.adapters.clock import SystemClock
 from rollout.cli.stage import settings_for
 from rollout.core.decision import Execution
+from rollout.core.errors import Refused
 from rollout.core.gate import IP_RESTRICTION, Place, PlaceKind
+from rollout.core.history import Outcome
 from rollout.core.machine import begin
 from rollout.core.observation import Line, Task, TaskResult
 from rollout.core.plan import OfflinePlan, plan_of
@@ -29,6 +31,7 @@ from rollout.sandbox.shop import Shop, put_route
 from rollout.settings import Settings
 from rollout.store import schema
 from rollout.wiring import Parts, open_parts, performers
+from tests.contract.stores import plan, rollout, transition
 
 START = datetime(2026, 11, 22, 9, tzinfo=UTC)
 UPSTREAM = {"type": "roundrobin", "discovery_type": "kubernetes", "service_name": "shop/orders:http"}
@@ -154,6 +157,27 @@ def test_the_guard_finds_a_closed_gate_closed_and_closes_an_opened_one(place: Pr
     assert not result.ok
     assert "it is closed again" in result.why
     assert IP_RESTRICTION in _route(place)["plugins"]
+
+
+@pytest.mark.parametrize("step", ["openinggate", "watchingopen", "ended"])
+@pytest.mark.parametrize("kind", ["gate-guard", "gate-close"])
+def test_a_daemon_that_slept_does_not_close_the_gate_that_its_heir_has_opened(place: Premises, kind: str, step: str) -> None:
+    execution = place.execution()
+    store, now = place.parts.store, SystemClock().now()
+    made = plan(f"{kind}-{step}")
+    row = rollout(f"slept-{kind}-{step}", of=made, target=f"shop/{kind}-{step}")
+    store.submit(made, row)
+    execution = replace(execution, id=row.id)
+    state = closed_state(place, execution)
+    assert place.perform(kind, execution, state).ok
+    store.renew("heir", lease=timedelta(minutes=1))
+    store.claim("heir", limit=10, lease=timedelta(minutes=1))
+    outcome = Outcome.FAILED if step == "ended" else Outcome.ACTIVE
+    assert store.commit("heir", [transition(row, outcome=outcome, step=step, at=now)]) == {row.id}
+    place.sandbox.etcd.write("routes", shop.ROUTE, {**_route(place), "plugins": {}})
+    with pytest.raises(Refused, match="it is not closed again"):
+        place.perform(kind, execution, state)
+    assert IP_RESTRICTION not in _route(place)["plugins"]
 
 
 def test_the_guard_tells_a_way_past_the_gate_that_opens_during_the_window(place: Premises) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field, replace
 
+from rollout.core.commands import Verb
 from rollout.core.history import Outcome
 from rollout.ports import RolloutFilter, RolloutRow, Store, Transition
-from tests.contract.stores import LEASE, Bench, bench, event, notice, submitted, transition
+from tests.contract.stores import HOUR, LEASE, START, Bench, bench, claimed, event, notice, submitted, transition
 
 __all__ = ["bench"]
 STEPS = 8
@@ -114,3 +115,15 @@ def test_who_types_commands_sees_which_daemons_live(bench: Bench) -> None:
     assert store.standing().daemons == ("d1",)
     bench.advance(LEASE * 2)
     assert store.standing().daemons == ()
+
+
+def test_a_command_that_waits_when_its_rollout_ends_is_answered_in_history(bench: Bench) -> None:
+    store = bench.open()
+    (row,) = claimed(store)
+    pause = store.command(row.id, Verb.PAUSE, "ada", "lunch", START)
+    store.command(row.id, Verb.ABORT, "bob", "it is slow", START + HOUR)
+    store.commit("d1", [transition(row, outcome=Outcome.SUCCEEDED, consumed=(pause,), events=(event("succeeded"),))])
+    told = [(item.event.kind, item.event.actor) for item in store.history(row.id)]
+    assert told == [("succeeded", event("succeeded").actor), ("command-abort", "bob")]
+    assert store.history(row.id)[-1].event.why.endswith("it had ended already (succeeded)")
+    assert store.commands([row.id]) == {}

@@ -40,15 +40,22 @@ class Bench:
             raise Unavailable("cluster", "does not answer")
         return TaskResult(task.key, self.at, "done", ok=True, why="done")
 
-    def ask(self, after: timedelta = timedelta()) -> int:
+    def ask(self, after: timedelta = timedelta(), task: Task = TASK) -> int:
         self.at += after
-        self.tasks.ask(self.execution, None, TASK)  # type: ignore[arg-type]  # no state is looked at here
+        self.tasks.ask(self.execution, None, task)  # type: ignore[arg-type]  # no state is looked at here
         return self.asked
 
 
 def test_an_answer_is_asked_for_once() -> None:
     bench = Bench(away=False)
     assert [bench.ask(), bench.ask(timedelta(hours=1))] == [1, 1]
+
+
+def test_a_repeated_look_has_its_turn_again_when_the_clock_was_set_back_and_a_job_has_not() -> None:
+    bench = Bench(away=False)
+    look = Task(f"guard-{17:012d}", "job")
+    assert [bench.ask(task=look), bench.ask(timedelta(seconds=3), look), bench.ask(-timedelta(minutes=10), look)] == [1, 1, 2]
+    assert [bench.ask(), bench.ask(-timedelta(hours=1))] == [3, 3]
 
 
 def test_what_did_not_answer_is_asked_again_after_a_pause() -> None:

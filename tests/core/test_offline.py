@@ -101,6 +101,13 @@ class Ladder:
         self.announced += sum(n.kind is NoticeKind.ANNOUNCEMENT for n in decision.notices)
         return decision
 
+    def wait(self, span: timedelta, **shown: Any) -> Decision:  # noqa: ANN401 - as `look` takes them
+        """Look every minute until so much time has passed; time in which nobody looks runs nothing out."""
+        minute = timedelta(minutes=1)
+        for _ in range(span // minute - 1):
+            self.look(after=minute, **shown)
+        return self.look(after=minute, **shown)
+
 
 def in_step(step: Any, *, now: datetime = START, made: OfflinePlan | None = None, **memory: Any) -> Ladder:  # noqa: ANN401 - as stored
     ladder = Ladder(made, now=now)

@@ -8,7 +8,7 @@ from typing import Any
 from rollout.core import state_offline
 from rollout.core.commands import Verb
 from rollout.core.history import NoticeKind, Outcome
-from rollout.core.state import Ended
+from rollout.core.state import Ended, HoldKind
 from rollout.core.state_offline import (
     Announcing,
     BackStage,
@@ -22,7 +22,7 @@ from rollout.core.state_offline import (
     Upgrading,
     WatchingOpen,
 )
-from tests.core.test_offline import JOB, SAVED, START, in_step, needed, plan
+from tests.core.test_offline import JOB, SAVED, START, Ladder, in_step, needed, plan
 
 
 def test_a_gate_that_nobody_accepts_is_opened_again_at_the_last_moment() -> None:
@@ -107,14 +107,67 @@ def test_after_a_way_back_the_gate_is_watched_while_a_lost_write_may_still_close
     ladder.answer(next(t for t in ladder.look().tasks if t.kind == "gate-verify").key, facts={"proven": "yes"})
     ladder.look()
     assert ladder.at(WatchingOpen)
-    assert [t.kind for t in ladder.look(after=timedelta(minutes=4)).tasks] == ["gate-watch"]
-    ladder.look(after=timedelta(minutes=1))
+    assert [t.kind for t in ladder.wait(timedelta(minutes=4)).tasks] == ["gate-watch"]
+    ladder.wait(timedelta(minutes=2))
+    assert ladder.at(WatchingOpen), "nobody has seen it open since"
+    ladder.answer(next(t for t in ladder.look().tasks if t.kind == "gate-watch").key)
+    ladder.look()
     assert isinstance(ladder.state.step, Ended)
     assert ladder.state.step.outcome is Outcome.FAILED
 
 
+def _opened(ends_as: Outcome, *looks: str, **memory: Any) -> Ladder:  # noqa: ANN401 - as stored
+    """The gate is opened and seen open by a daemon that has made these looks."""
+    ladder = in_step(OpeningGate(START, ends_as, "broken"), saved_gate=SAVED, closed_at=START, **memory)
+    for look in looks:
+        ladder.answer(f"{look}-000000000001")
+    ladder.answer(next(t for t in ladder.look().tasks if t.kind == "gate-open").key)
+    ladder.answer(next(t for t in ladder.look().tasks if t.kind == "gate-verify").key, facts={"proven": "yes"})
+    ladder.look()
+    return ladder
+
+
+def _watch(ladder: Ladder, minutes: int, facts: dict[str, str] | None = None) -> None:
+    for _ in range(minutes):
+        for task in ladder.look(after=timedelta(minutes=1), images={"orders": "orders:2.0"}).tasks:
+            ladder.answer(task.key, ok=not facts, facts=facts)
+
+
+def test_an_heir_looks_at_the_opened_gate_until_no_write_of_its_predecessor_can_land() -> None:
+    ladder = _opened(Outcome.FAILED)
+    assert ladder.at(WatchingOpen)
+    _watch(ladder, 4)
+    assert ladder.at(WatchingOpen)
+    _watch(ladder, 2, {"reopened": "yes"})
+    assert ladder.at(WatchingOpen), "it had been closed once more"
+    _watch(ladder, 2)
+    assert isinstance(ladder.state.step, Ended)
+
+
+def test_an_heir_of_an_upgrade_looks_as_long_however_short_its_watch_is() -> None:
+    short = {"made": plan(watch="0s")}
+    ladder = _opened(Outcome.SUCCEEDED, "read", **short)
+    _watch(ladder, 1)
+    assert isinstance(ladder.state.step, Ended), "who has closed it knows what it sent"
+    ladder = _opened(Outcome.SUCCEEDED, **short)
+    _watch(ladder, 4)
+    assert ladder.at(WatchingOpen)
+    _watch(ladder, 3)
+    assert isinstance(ladder.state.step, Ended)
+
+
+def test_a_gate_that_nobody_can_see_open_is_told_and_not_ended_until_a_person_says_so() -> None:
+    ladder = _opened(Outcome.FAILED)
+    told = ladder.wait(timedelta(minutes=20))
+    assert [hold.kind for hold in told.state.holds] == [HoldKind.GATE]
+    assert ladder.at(WatchingOpen)
+    ladder.look(Verb.APPROVE)
+    assert isinstance(ladder.state.step, Ended)
+
+
 def test_after_a_way_back_behind_a_gate_that_was_seen_closed_it_ends_at_once() -> None:
     ladder = in_step(OpeningGate(START, Outcome.FAILED, "broken"), saved_gate=SAVED, closed_at=START)
+    ladder.answer("read-000000000001")
     ladder.answer(next(t for t in ladder.look().tasks if t.kind == "gate-open").key)
     ladder.answer(next(t for t in ladder.look().tasks if t.kind == "gate-verify").key, facts={"proven": "yes"})
     ladder.look()
@@ -139,7 +192,7 @@ def test_an_approval_for_one_thing_is_none_for_the_next() -> None:
 def test_what_does_not_come_to_rest_on_the_way_back_is_told_after_the_quiesce_deadline() -> None:
     kept: dict[str, Any] = {"saved_gate": SAVED, "closed_at": START, "touched": True, "gate_proven": True}
     ladder = in_step(RollingBack(START, "broken", "failed", Outcome.FAILED), **kept)
-    early, late = (ladder.look(after=timedelta(minutes=minutes)) for minutes in (9, 1))
+    early, late = (ladder.wait(timedelta(minutes=minutes)) for minutes in (9, 1))
     assert not [n for n in needed(early) if "the way back waits" in n.why]
     assert [n for n in needed(late) if "the way back waits for 10 m, the gate is closed" in n.why]
 
@@ -148,9 +201,9 @@ def test_the_deadline_for_stopping_begins_after_the_hooks() -> None:
     quiesce = {"hooks": [{"name": "drain", "job": {"manifest": JOB}}], "sessions": {"manifest": JOB}}
     ladder = in_step(Stopping(START), made=plan(quiesce=quiesce), saved_gate=SAVED, closed_at=START)
     (hook,) = (task for task in ladder.look(replicas=0).tasks if task.kind == "work")
+    ladder.wait(timedelta(minutes=9), replicas=0)
     ladder.answer(hook.key)
-    ladder.look(replicas=0, after=timedelta(minutes=9))
-    ladder.look(replicas=0, after=timedelta(minutes=9))
+    ladder.wait(timedelta(minutes=9), replicas=0)
     assert ladder.at(Stopping)
-    ladder.look(replicas=0, after=timedelta(minutes=2))
+    ladder.wait(timedelta(minutes=2), replicas=0)
     assert ladder.at(Deciding)

@@ -71,7 +71,8 @@ def test_a_watch_that_ends_early_still_waits_for_a_lost_write_that_may_close_the
     ladder.state = replace(ladder.state, offline=replace(ladder.state.offline, closed_at=None))  # type: ignore[type-var]
     ladder.look(Verb.ABORT, images=NEW)
     assert ladder.at(WatchingOpen)
-    ladder.look(Verb.ABORT, after=6 * M, images=NEW)
+    ladder.wait(6 * M, images=NEW)
+    ladder.look(Verb.ABORT, images=NEW)
     assert isinstance(ladder.state.step, Ended)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import permutations
+from typing import Any
+
 import pytest
 
 from rollout.core.commands import Command, Verb
 from rollout.core.history import Outcome
 from rollout.core.machine import decide
-from rollout.core.state import Ended, Preflight, Promoting, Retreating, Snapshot, Soaking, State
+from rollout.core.state import Certifying, Ended, Preflight, Promoting, Retreating, Snapshot, Soaking, State
 from tests.core.builders import canary_plan
 from tests.core.scenes import NEW, NOW, OLD, H, M, question, seen, state, view
 
@@ -59,6 +63,38 @@ def test_a_second_abort_changes_nothing_of_the_first() -> None:
     second = after(first, Verb.ABORT).step
     assert isinstance(second, Retreating | Ended)
     assert isinstance(first.step, Retreating)
+
+
+def every(before: State, *verbs: Verb) -> tuple[State, list[str]]:
+    """Give all of them at once, look until each is consumed, and return what history says of them."""
+    waiting = tuple(Command(number, verb, f"person {number}", "as I say", NOW) for number, verb in enumerate(verbs, 1))
+    told, looks = [], 0
+    while waiting:
+        decision = decide(PLAIN, before, seen(view()), waiting, NOW)
+        before, waiting = decision.state, tuple(c for c in waiting if c.id not in decision.consumed)
+        told += [f"{event.actor}: {event.why}" for event in decision.events if event.kind.startswith("command-")]
+        looks += 1
+        assert looks <= len(verbs)
+    return before, told
+
+
+@pytest.mark.parametrize("step", [SOAKING.step, Certifying(1, NOW - H, 24 * H), Preflight()], ids=lambda it: type(it).__name__)
+@pytest.mark.parametrize("verbs", list(permutations([Verb.PAUSE, Verb.ABORT, Verb.APPROVE])), ids="-".join)
+def test_an_abort_among_other_wishes_of_the_same_moment_steps_back_and_each_is_answered(step: Any, verbs: tuple[Verb, ...]) -> None:  # noqa: ANN401
+    ended, told = every(replace(SOAKING, step=step), *verbs)
+    assert isinstance(ended.step, Retreating | Ended)
+    assert [line.partition(":")[0] for line in told] == ["person 1", "person 2", "person 3"]
+    for verb, line in zip(verbs[verbs.index(Verb.ABORT) + 1 :], told[verbs.index(Verb.ABORT) + 1 :], strict=True):
+        assert "stepping back" in line or "had ended already" in line or "asks nobody" in line, (verb, line)
+
+
+def test_whatever_is_asked_of_a_rollout_that_has_ended_is_answered() -> None:
+    ended = state(Ended(Outcome.SUCCEEDED, "done", NOW))
+    _, told = every(ended, Verb.ABORT, Verb.PAUSE)
+    assert [line.partition(": ")[2] for line in told] == [
+        f"person {number} asked to {verb}: as I say; it had ended already (succeeded)"
+        for number, verb in ((1, "abort"), (2, "pause"))
+    ]
 
 
 def test_superseding_by_adoption_leaves_the_stable_as_it_is() -> None:

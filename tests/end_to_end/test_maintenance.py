@@ -15,7 +15,10 @@ from tests.end_to_end.processes import until
 from tests.peers.postgresql import PostgreSql
 from tests.simulation.offline_tale import ARTIFACT, BACKUP, NEW, OLD
 
-OFFSETS = "select json_extract(facts, '$.offset') from event where rollout = ? and kind = 'announced'"
+OFFSETS = {
+    "sqlite": "select json_extract(facts, '$.offset') from event where rollout = ? and kind = 'announced' order by id",
+    "postgresql": "select facts->>'offset' from event where rollout = ? and kind = 'announced' order by id",
+}
 
 pytestmark = pytest.mark.timeout(420)
 """A minute or so each; the machine may be busy, and every wait has a limit of its own."""
@@ -24,6 +27,13 @@ pytestmark = pytest.mark.timeout(420)
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     with Site(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["sqlite", "postgresql_peer"])
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    """A site on SQLite, and one on a real PostgreSQL."""
+    with Site(tmp_path, request.getfixturevalue("postgresql_database") if request.param != "sqlite" else "") as opened:
         yield opened
 
 
@@ -45,7 +55,8 @@ def check_history(site: Site, rollout: str) -> None:
     assert [kind for kind in once if kinds[kind] != 1] == [], kinds
 
 
-def test_a_daemon_killed_at_every_step_and_every_write_still_upgrades(site: Site) -> None:
+def test_a_daemon_killed_at_every_step_and_every_write_still_upgrades(either: Site) -> None:
+    site = either
     traps = [
         "a write that cannot be", "hears shop/orders: out of service in", "as before, is about to be written", ": closed",
         "probe from 127.0.0.2: 403", "orders 2 x orders:1.0 -> 0", "sessions-1 is created", "backup-1 is created",
@@ -60,12 +71,13 @@ def test_a_daemon_killed_at_every_step_and_every_write_still_upgrades(site: Site
     assert site.shape() == f"2 x {NEW}"
     assert [name for name in site.jobs() if not name.startswith("sessions")] == ["backup-1", "migrate-1"]
     check_what_was_promised(site, rollout)
-    offsets = [offset for (offset,) in site.rows(OFFSETS, rollout)]
+    offsets = [offset for (offset,) in site.rows(OFFSETS[site.database.partition(":")[0].partition("+")[0]], rollout)]
     assert offsets in (["24h", "30s"], ["30s"]), "each once; where it took long to come up, the missed ones with the next"
     assert [title.partition(",")[0] for title in site.announcements(rollout)][-2:] == ["out of service now", "open again"]
 
 
-def test_a_daemon_killed_at_every_step_of_the_way_back_still_goes_back(site: Site) -> None:
+def test_a_daemon_killed_at_every_step_of_the_way_back_still_goes_back(either: Site) -> None:
+    site = either
     test = {"name": "is the old one", "http": {"url": site.inside, "contains": OLD}, "pause": "1s", "retries": 0}
     rollout = site.maintenance(tests=[test])
     site.live_on(rollout, until_="step deciding")

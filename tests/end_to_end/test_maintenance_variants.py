@@ -1,4 +1,7 @@
-"""Maintenances of other shapes on the whole daemon and the pretend shop, time compressed: several targets, and without stopping."""
+"""Maintenances of other shapes on the whole daemon and the pretend shop, time compressed, on SQLite and on a real PostgreSQL.
+
+Several targets, without stopping, and those that fail.
+"""
 
 from __future__ import annotations
 
@@ -82,9 +85,11 @@ def _nothing(now: datetime) -> None:
     del now
 
 
-@pytest.fixture
-def yard(tmp_path: Path) -> Iterator[Yard]:
-    with Stage(Scene(tmp_path, f"sqlite:///{tmp_path}/shop.db")) as stage:
+@pytest.fixture(params=["sqlite", "postgresql_peer"])
+def yard(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Yard]:
+    real = request.param != "sqlite"
+    url = request.getfixturevalue("postgresql_database") if real else f"sqlite:///{tmp_path}/shop.db"
+    with Stage(Scene(tmp_path, url)) as stage:
         yield Yard(stage)
 
 
@@ -122,3 +127,17 @@ def test_without_stopping_the_service_serves_the_allow_list_all_the_time(yard: Y
     assert min(available for name, _, _, available in yard.seen if name == "orders") >= 2
     assert "stopped" not in yard.kinds(row)
     assert yard.kinds(row).index("gate-proven") < yard.kinds(row).index("upgraded") < yard.kinds(row).index("gate-opened")
+
+
+SHOP = {"target": {"namespace": "shop", "stable": "orders", "container": "app"}, "image": NEW}
+
+
+@pytest.mark.timeout(240)
+def test_without_stopping_a_version_that_fails_its_tests_goes_back_behind_the_gate(yard: Yard) -> None:
+    yard.shop.faulty[NEW] = {"/orders/healthz": 500}
+    row = yard.run(**SHOP, stop=False, onFailure="rollback")
+    assert row.outcome is Outcome.FAILED, row.why
+    assert min(available for name, _, _, available in yard.seen if name == "orders") >= 2
+    assert yard.seen[-1][1:] == (shop.OLD, 3, 3)
+    assert yard.shop.gate is None
+    assert yard.kinds(row).index("stepping-back") < yard.kinds(row).index("gate-opened")

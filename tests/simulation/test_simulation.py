@@ -61,3 +61,22 @@ def test_a_laptop_that_slept_earns_no_credit_for_the_night() -> None:
     assert played.run().value == "succeeded"
     promoted = [row.event.at for row in played.store.history(played.rollout) if row.event.kind == "promoting"]
     assert promoted[0] >= played.began + timedelta(hours=24 + 7)
+
+
+@pytest.mark.parametrize("away", [0.1, 0.4, 1.0])
+def test_a_database_that_is_away_in_the_middle_of_a_promotion_steps_no_good_version_back(away: float) -> None:
+    played = Simulation(quiet_story("healthy", Happening(timedelta(hours=24, minutes=20), "store away", away)))
+    assert played.run().value == "succeeded"
+
+
+def test_whoever_wonders_about_the_credit_is_told_that_the_database_was_away() -> None:
+    played = Simulation(quiet_story("healthy", Happening(timedelta(hours=8), "store away", 0.5)))
+    assert played.run().value == "succeeded"
+    history = [row.event for row in played.store.history(played.rollout)]
+    (held,) = (event for event in history if dict(event.facts).get("hold") == "database-away" and event.kind == "held")
+    assert "the database has taken nothing for 2 h" in held.why
+    assert "not credited" in held.why
+    (over,) = (event for event in history if dict(event.facts).get("hold") == "database-away" and event.kind == "hold-over")
+    assert int(dict(over.facts)["seconds"]) > 2 * 3600
+    told = [row["kind"] for row in played.store.notices(played.rollout) if "database away" in str(row["title"])]
+    assert told == ["held"]

@@ -11,7 +11,6 @@ from rollout.core.decision import Move, Scene, Tell, Wait, enter
 from rollout.core.evidence import evidence_of
 from rollout.core.findings import Findings
 from rollout.core.history import NoticeKind, Outcome
-from rollout.core.holds import stop_the_clock
 from rollout.core.pace import pace_of
 from rollout.core.plan_canary import CanaryPlan
 from rollout.core.shares import excess_now
@@ -32,10 +31,6 @@ def decide(scene: Scene, state: State, found: Findings, waits: tuple[Wait, ...])
     resized = _resize(scene, state, step, view)
     if resized is not None:
         return resized
-    if scene.unwatched or stop_the_clock(state):
-        # Time in which nobody looked, or which is held, is not a person's delay.
-        step = replace(step, since=step.since + scene.elapsed)
-        state = replace(state, step=step)
     missing = _uncertified(scene, state)
     holds: list[Wait] = []
     if missing and (state.approval is None or not state.approval.unproven):

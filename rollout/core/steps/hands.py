@@ -7,7 +7,7 @@ share in each of them. A 0 is no size: that somebody stopped it (core/canary_sto
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from rollout.core.actions import scale_canary
 from rollout.core.cohorts import Deployment
@@ -16,6 +16,10 @@ from rollout.core.history import NoticeKind
 from rollout.core.state import Certifying, Promoting, Soaking, State, Watching
 
 POLL = timedelta(seconds=5)
+AGAIN = timedelta(minutes=1)
+QUIET = timedelta(hours=1)
+"""A canary that is raised again and again owes one notice in this time; history has a row a minute."""
+LOUD = "foreign-scale notice"
 Sized = Soaking | Certifying | Promoting | Watching
 
 
@@ -35,12 +39,17 @@ def _raised(scene: Scene, state: State, step: Sized, canary: Deployment) -> Move
     item = Tell("foreign-scale", why, notice=NoticeKind.HELD, title=f"{scene.execution.target}: canary raised by hand",
                 next_action="Use `rollout pause` and talk to whoever it was.", post_on=canary.name, warning=True)  # fmt: skip
     told = dict(state.told)
-    last = told.get(item.kind)
-    # The look after the patch still sees the old number.
-    fresh = last is None or scene.now - last >= timedelta(minutes=1)
+    # The look after the patch still sees the old number; and whoever fights with us (an autoscaler) wakes nobody every minute.
+    fresh, loud = _over(scene, told.get(item.kind), AGAIN), _over(scene, told.get(LOUD), QUIET)
     if fresh:
-        state = replace(state, told=tuple(sorted({**told, item.kind: scene.now}.items())))
-    return Move(state, why, forward=(patch,), tells=(item,) if fresh else (), wake_in=POLL)
+        told |= {item.kind: scene.now, **({LOUD: scene.now} if loud else {})}
+        state = replace(state, told=tuple(sorted(told.items())))
+    tells = (item if loud else replace(item, notice=None),) if fresh else ()
+    return Move(state, why, forward=(patch,), tells=tells, wake_in=POLL)
+
+
+def _over(scene: Scene, last: datetime | None, wait: timedelta) -> bool:
+    return last is None or not timedelta() <= scene.now - last < wait
 
 
 def _lowered(scene: Scene, state: State, step: Sized, canary: Deployment) -> Move:

@@ -42,7 +42,7 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
         return _save(scene, state, step)
     if memory.closed_at is None:
         return _close(scene, state, step)
-    return _prove(scene, state, waits)
+    return _prove(scene, state, step, waits)
 
 
 def _save(scene: Scene, state: State, step: ClosingGate) -> Move:
@@ -63,7 +63,8 @@ def _close(scene: Scene, state: State, step: ClosingGate) -> Move:
     if result is not None and result.ok:
         allow = ", ".join(plan_in(scene.execution).spec.gate.config.allow)
         item = Tell("gate-closed", f"the gate is closed but for {allow}: {result.why}", facts=(("allow", allow),))
-        return Move(remember(state, closed_at=scene.now), item.why, tells=(item,), wake_in=timedelta())
+        state = replace(remember(state, closed_at=scene.now), step=replace(step, since=scene.now))
+        return Move(state, item.why, tells=(item,), wake_in=timedelta())
     if result is not None and result.facts.get("changed"):
         item = Tell("gate-changed", f"{result.why}; it is saved anew before it is closed")
         state = replace(remember(state, saved_gate=""), step=ClosingGate(scene.now))
@@ -74,13 +75,13 @@ def _close(scene: Scene, state: State, step: ClosingGate) -> Move:
     return Move(state, "the gate is being closed", tasks=(repeated(scene, "gate-close", EVERY, name="close"),), wake_in=EVERY)
 
 
-def _prove(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
-    plan, closed = plan_in(scene.execution), memory_of(state).closed_at
-    assert closed is not None  # noqa: S101 - checked by the caller
-    result = newest(scene, "proof", closed)
+def _prove(scene: Scene, state: State, step: ClosingGate, waits: tuple[Wait, ...]) -> Move:
+    """Look at the closed gate; `step.since` is now when it was seen to be closed."""
+    plan = plan_in(scene.execution)
+    result = newest(scene, "proof", step.since)
     proven = result.facts.get("proven", "") if result is not None else ""
     task = repeated(scene, "gate-verify", EVERY, (("wanted", "closed"),), name="proof")
-    long = scene.now - closed
+    long = scene.now - step.since
     if result is not None and proven == "yes":
         return _go_on(scene, remember(state, gate_proven=True), result, waits)
     if result is not None and proven == "no":

@@ -12,6 +12,8 @@ from rollout.core.state import HoldKind
 
 GRACE = timedelta(minutes=1)
 """A Job is ended by the cluster at its deadline; this much later nothing is waited for any more."""
+UNHEARD = timedelta(minutes=5)
+"""The same where this daemon has no answer about the Job yet: it may have ended well under the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def standing(scene: Scene, name: str, attempt: int, since: datetime, deadline: t
     if found is not None and found.state == "done":
         return JobStanding(task, found, (), late=False, why=found.why)
     holds = troubled(found, f"the {name} Job")
-    late = scene.now - since >= deadline + GRACE
+    late = scene.now - since >= deadline + (GRACE if found is not None else UNHEARD)
     there = found is not None and bool(found.facts.get("job"))
     return JobStanding(task, None, holds, late, found.why if found is not None else f"the {name} Job is asked for", there)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from rollout.core.decision import Move, Scene, Tell, Wait, enter
 from rollout.core.history import NoticeKind, Outcome
+from rollout.core.observation import TaskResult
 from rollout.core.offline_facts import memory_of, newest, repeated, trouble, words
 from rollout.core.state import Ended, HoldKind, State
 from rollout.core.state_offline import OpeningGate, WatchingOpen
@@ -19,6 +20,10 @@ LATE = timedelta(minutes=5)
 """A write whose client gave up was seen to land two minutes later, when a stopped etcd resumed."""
 CLOSING = ("close", "guard")
 """The looks that may write the closed gate."""
+READ = "read"
+"""The look that comes before the first write."""
+REOPENED = "reopened"
+"""The fact of a look that found the gate closed by a write that had come late, and opened it again."""
 
 
 def begin(scene: Scene, state: State, ends_as: Outcome, outcome_why: str, why: str, actor: str = "rollout") -> Move:
@@ -96,7 +101,7 @@ def _opened(scene: Scene, state: State, step: OpeningGate, proven: str, why: str
     if not good and not may_close_late(scene, state):
         over = gone_back(scene, step)
         return Move(enter(state, Ended(step.ends_as, step.why, scene.now), scene.now, None), over.why, tells=(item, over))
-    state = enter(state, WatchingOpen(scene.now, step.ends_as, step.why), scene.now, None)
+    state = enter(replace(state, approval=None), WatchingOpen(scene.now, step.ends_as, step.why), scene.now, None)
     return Move(state, item.why, tells=(item,), wake_in=timedelta())
 
 
@@ -112,11 +117,20 @@ def gone_back(scene: Scene, step: OpeningGate | WatchingOpen) -> Tell:
 
 
 def may_close_late(scene: Scene, state: State) -> bool:
-    """Say whether a write that closes the gate may still be on its way: one was asked for, and nobody knows what became of it."""
-    if memory_of(state).closed_at is None:
+    """Say whether a write that closes the gate may still be on its way: one was asked for, and nobody knows what became of it.
+
+    Who did not read the gate before the first write is an heir: it does not know what the daemon before it has sent.
+    """
+    stems = {key.rpartition("-")[0] for key in scene.seen.tasks}
+    if memory_of(state).closed_at is None or READ not in stems:
         return True
     looks = [r for key, r in scene.seen.tasks.items() if key.rpartition("-")[0] in CLOSING and scene.now - r.at < LATE]
     return any(look.state != "done" for look in looks)
+
+
+def stable(looked: TaskResult | None, since: datetime) -> bool:
+    """Say whether the open gate was seen as it was left when no write could be on its way any more (facts: look until stable)."""
+    return looked is not None and looked.at >= since + LATE and REOPENED not in looked.facts
 
 
 def _closed(scene: Scene, state: State) -> str:

@@ -195,7 +195,7 @@ def _start(scene: Scene, state: State, step: RollingBack, seen: tuple[TargetView
         late = scene.now - step.since >= plan.spec.start_deadline
         why = f"the old version is not up after {span(scene.now - step.since)}: {lacks}"
         holds = (Wait(HoldKind.STUCK, why, f"It is waited for with the gate closed; look at the pods. {LEAVES}"),) if late else ()
-        if stable.images.get(view.target.container) != found.image or stable.replicas != replicas:
+        if stable.images.get(view.target.container) != found.image or stable.replicas != replicas or stable.paused:
             patch = return_target(scene.execution, view, found.image, replicas)
             return Move(state, patch.why, forward=(patch,), holds=holds, wake_in=POLL)
         return Move(state, f"way back: {lacks}", holds=holds, wake_in=POLL)

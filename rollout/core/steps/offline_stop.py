@@ -48,7 +48,7 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
 
 def _hook(scene: Scene, state: State, step: Stopping, quiesce: Quiesce) -> Move:
     work = quiesce.hooks[step.hook]
-    course = str(int(step.since.timestamp()))  # a stop that is tried again begins its hooks anew
+    course = str(step.mark or int(step.since.timestamp()))  # a stop that is tried again begins its hooks anew
     arguments = (("attempt", str(step.attempt)), ("index", str(step.hook)), ("list", "hooks"), ("mark", course))
     task = Task(f"hook-{course}-{step.hook}-{step.attempt}", "work", arguments)
     result = scene.seen.tasks.get(task.key)

@@ -9,7 +9,7 @@ from rollout.core.actions_offline import upgrade_target
 from rollout.core.cohorts import Pod
 from rollout.core.decision import Move, Scene, Wait
 from rollout.core.offline_facts import POLL, before, plan_in, runs, stable_of, views
-from rollout.core.state import State
+from rollout.core.state import HoldKind, State
 from rollout.core.state_offline import Upgrading
 from rollout.core.steps import offline_decide, offline_ways
 from rollout.core.wording import plural, span
@@ -29,7 +29,12 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
     if lacks and scene.now - step.since >= plan.spec.start_deadline:
         why = f"{view.target.stable} is not rolled out after {span(scene.now - step.since)}: {lacks}{_seen(view.pods)}"
         return offline_decide.ask(scene, state, why, "upgrade", 1)
-    if stable.images.get(view.target.container) != image or stable.replicas != replicas:
+    written = stable.images.get(view.target.container) == image and stable.replicas == replicas
+    if stable.paused and not written:
+        why = f"{stable.name} is paused (spec.paused) by somebody else: scaled up, it would start the old version"
+        wait = Wait(HoldKind.FOREIGN_PAUSE, why, "Unpause it: `kubectl rollout resume`; the gate stays closed until then.")
+        return Move(state, why, holds=(wait,), wake_in=POLL)
+    if not written:
         patch = upgrade_target(scene.execution, view, image, replicas)
         return Move(state, patch.why, forward=(patch,), wake_in=POLL)
     if lacks:

@@ -1,6 +1,6 @@
 """After opening: pods and gate are watched for a while. Nothing is undone by itself any more; what is wrong is told.
 
-After a way back only the gate is watched, and only where a write that closes it may still land.
+After a way back only the gate is watched, and only where a write that closes it may still land: until it was seen as it was left.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from datetime import timedelta
 from rollout.core.decision import Move, Scene, Tell, Wait, enter
 from rollout.core.history import NoticeKind, Outcome
 from rollout.core.observation import Task
-from rollout.core.offline_facts import memory_of, newest, plan_in, remember, repeated, serves, views
+from rollout.core.offline_facts import memory_of, newest, plan_in, remember, repeated, serves, trouble, views
 from rollout.core.state import Ended, HoldKind, Reason, State
 from rollout.core.state_offline import WatchingOpen
 from rollout.core.steps import offline_course, offline_open
 from rollout.core.wording import span
 
 EVERY = timedelta(minutes=1)
+UNSEEN = timedelta(minutes=3)
+"""So much later than it should be a look at the open gate is asked about."""
 TO_DO = "The watch begins again when it is well. `rollout abort` ends it, nothing is undone; then a hotfix goes with --follows."
 
 
@@ -47,6 +49,9 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
         return Move(
             state, f"open and well for {span(lasted)} of {span(plan.spec.watch)}", tasks=(task,), tells=tells, wake_in=EVERY
         )
+    unsure = _not_stable_yet(scene, state, step, task)
+    if unsure is not None:
+        return replace(unsure, tells=tells)
     why = f"{step.why}; watched {span(lasted)} after opening"
     minor = offline_course.minor(state)
     item = Tell(
@@ -78,9 +83,28 @@ def ended_early(scene: Scene, state: State, stop: Reason) -> Move:
 
 def _after_the_way_back(scene: Scene, state: State, step: WatchingOpen, task: Task, tells: tuple[Tell, ...]) -> Move:
     """Keep an eye on the gate as long as a write that closes it may still land; then it is over."""
-    lasted = scene.now - step.since
-    if lasted < offline_open.LATE:
-        why = f"open again; a write that closes it may still be on its way, it is looked at for {span(offline_open.LATE)}"
-        return Move(state, why, tasks=(task,), tells=tells, wake_in=EVERY)
+    unsure = _not_stable_yet(scene, state, step, task)
+    if unsure is not None:
+        return replace(unsure, tells=tells)
     over = offline_open.gone_back(scene, step)
     return Move(enter(state, Ended(step.ends_as, step.why, scene.now), scene.now, None), over.why, tells=(*tells, over))
+
+
+def is_stable(scene: Scene, state: State, step: WatchingOpen) -> bool:
+    """Say whether no write can close the gate behind us any more."""
+    watching = step.ends_as is not Outcome.SUCCEEDED or offline_open.may_close_late(scene, state)
+    return not watching or offline_open.stable(newest(scene, "watch", step.since), state.entered_at)
+
+
+def _not_stable_yet(scene: Scene, state: State, step: WatchingOpen, task: Task) -> Move | None:
+    """Look on while a write that closes the gate may land, and until the gate was seen open after that; a person may end it."""
+    lasted = scene.now - state.entered_at
+    if is_stable(scene, state, step) or state.approval is not None:
+        return None
+    if lasted < offline_open.LATE + UNSEEN:
+        late = span(offline_open.LATE)
+        why = f"open; a write that closes the gate may still be on its way, it is looked at for {late} after opening"
+        return Move(state, why, tasks=(task,), wake_in=EVERY)
+    why = f"nobody has seen the gate open for {span(lasted)}: {trouble(scene, 'watch', step.since) or 'no answer'}"
+    action = "A write that closes it may have landed: look at the gateway; `rollout approve` ends the rollout."
+    return Move(state, why, tasks=(task,), holds=(Wait(HoldKind.GATE, why, action),), wake_in=EVERY)

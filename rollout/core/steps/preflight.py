@@ -34,7 +34,7 @@ def decide(scene: Scene, state: State, found: Findings, waits: tuple[Wait, ...])
         if late:
             return _refuse(scene, state, (Line("preflight", "refused", f"the checks could not be answered: {why}"),))
         return Move(state, why, tasks=(task,) if task is not None else (), wake_in=RETRY)
-    lines = (*_policy(scene), *result.lines, *_share(scene))
+    lines = (*_policy(scene), *result.lines, *_share(scene), *_paused(scene))
     if any(line.level == "refused" for line in lines):
         return _refuse(scene, state, tuple(line for line in lines if line.level == "refused"))
     if waits:
@@ -78,6 +78,20 @@ def _share(scene: Scene) -> tuple[Line, ...]:
         return ()
     answer = start_share(plan, view.stable)
     return (Line("share", "refused", answer.why, answer.remedy),) if isinstance(answer, Refusal) else ()
+
+
+def _paused(scene: Scene) -> tuple[Line, ...]:
+    """Refuse a canary Deployment that somebody paused: scaled up, it would start pods of the version that it had before."""
+    canary = scene.view.canary if scene.view is not None else None
+    if canary is None or not canary.paused or _observes(scene):
+        return ()
+    remedy = f"find out who holds it, then kubectl rollout resume -n {canary.namespace} deployment/{canary.name}"
+    return (Line("canary", "refused", f"{canary.name} is paused (spec.paused): it would not take the new image", remedy),)
+
+
+def _observes(scene: Scene) -> bool:
+    plan = scene.execution.plan
+    return isinstance(plan, CanaryPlan) and plan.spec.mode is Mode.OBSERVE
 
 
 def _refuse(scene: Scene, state: State, lines: tuple[Line, ...]) -> Move:

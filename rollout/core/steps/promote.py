@@ -19,7 +19,9 @@ from rollout.core.steps import hands, retreat
 from rollout.core.wording import listed, span
 
 POLL = timedelta(seconds=5)
-ROLLS_ON = frozenset({HoldKind.IDLE, HoldKind.WARMING, HoldKind.NOT_READY, HoldKind.FOREIGN_PAUSE, HoldKind.EVIDENCE})
+ROLLS_ON = frozenset(
+    {HoldKind.IDLE, HoldKind.WARMING, HoldKind.NOT_READY, HoldKind.FOREIGN_PAUSE, HoldKind.EVIDENCE, HoldKind.UNSAVED}
+)
 """What does not pause the Deployment: pods that have just started have seen little traffic."""
 
 
@@ -58,6 +60,8 @@ def _write(scene: Scene, state: State, step: Promoting, stable: Deployment, bloc
         )
     if blocking:
         return Move(state, f"the promotion waits: {blocking[0].why}")
+    if stable.paused:  # told as a hold; what somebody else paused is not ours to start
+        return Move(state, f"the promotion waits: {stable.name} is paused (spec.paused) by somebody else")
     patch = promote_stable(scene.execution, stable, step.snapshot)
     return Move(state, f"giving {stable.name} the new image", forward=(patch,), wake_in=POLL)
 

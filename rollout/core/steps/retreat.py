@@ -20,6 +20,7 @@ from rollout.core.wording import listed, span
 
 POLL = timedelta(seconds=2)
 STUCK = timedelta(minutes=5)
+"""So long may a step back take before people are told; it is the deadline of the step, which never stops trying."""
 REMIND = timedelta(hours=1)
 LEAVES_STABLE = frozenset({"stable-image-changed", "stable-deleted", "superseded-adopt"})
 
@@ -134,7 +135,7 @@ def _not_yet(
     scene: Scene, state: State, step: Retreating, view: TargetView, patches: tuple[PatchDeployment, ...], missing: str
 ) -> Move:
     since = step.stuck_told_at
-    long = scene.now - step.since >= STUCK
+    long = state.deadline is None or scene.now >= state.deadline
     if not long or (since is not None and scene.now - since < REMIND):
         return Move(state, f"stepping back: {missing}", backward=patches, wake_in=POLL)
     stuck = [pod for pod in view.pods if pod.deleting_since is not None and scene.now - pod.deleting_since > timedelta(minutes=2)]

@@ -105,8 +105,13 @@ def _awaited(scene: Scene, state: State, step: Soaking, ready: int) -> Move:
     """Wait for the added pod; one that starts but never becomes ready is the version's fault, one without a place is not."""
     plan = scene.execution.plan
     assert isinstance(plan, CanaryPlan)  # noqa: S101 - a canary's step
-    late = step.sized_at is not None and scene.now - step.sized_at >= plan.spec.start_deadline and not scene.unwatched
+    late = step.sized_at is not None and scene.now - step.sized_at >= plan.spec.start_deadline
     why = f"{ready} of {step.size} canary pods are ready"
+    there = [p for p in scene.cohorts.candidate if p.deployment == scene.execution.target.canary and p.deleting_since is None]
+    if len(there) < step.size and late:  # no container was started: a quota, an admission webhook
+        why = f"the cluster has made {len(there)} of {step.size} canary pods"
+        action = "`kubectl describe replicaset` says why (a quota? an admission webhook?); it goes on by itself."
+        return Move(state, why, wake_in=POLL, holds=(Wait(HoldKind.OVERDUE, why, action),))
     homeless = [pod for pod in scene.cohorts.candidate if pod.unschedulable]
     if homeless:
         why = f"{why}; {homeless[0].name} cannot be scheduled: {homeless[0].unschedulable}"

@@ -38,10 +38,10 @@ def decide(scene: Scene, state: State, found: Findings, waits: tuple[Wait, ...])
     state = replace(state, step=Starting(step.confirmed_at or scene.now))
     ready = [pod for pod in scene.cohorts.candidate if pod.ready]
     if len(ready) >= replicas:
-        soaking = Soaking(size=canary.replicas, since=scene.now, grown_at=scene.now, confirmed=True)
+        soaking = Soaking(size=replicas, since=scene.now, grown_at=scene.now, confirmed=True)
         names = listed(f"{pod.name} on {pod.node}" for pod in ready)
         item = Tell("soaking", f"{names} ready after {span(scene.now - state.entered_at)}; the soak begins",
-                    facts=(("replicas", str(canary.replicas)),), post_on=canary.name)  # fmt: skip
+                    facts=(("replicas", str(replicas)),), post_on=canary.name)  # fmt: skip
         return Move(enter(state, soaking, scene.now, plan.spec.max_soak), item.why, tells=(item,), wake_in=timedelta())
     if state.deadline is not None and scene.now >= state.deadline:
         why = f"{canary.name}: {len(ready)} of {replicas} pods ready after {span(plan.spec.start_deadline)}{_what_is_seen(scene)}"
@@ -60,6 +60,9 @@ def _make_it_so(scene: Scene, state: State, waits: tuple[Wait, ...], replicas: i
         return retreat.begin(scene, state, Reason(why, "start-deadline", Outcome.FAILED))
     if waits:
         return Move(state, f"the start waits: {waits[0].why}")
+    if view.canary.paused:
+        why = f"{view.canary.name} is paused (spec.paused) by somebody else: it would start the version that it had before"
+        return Move(state, why, holds=(Wait(HoldKind.FOREIGN_PAUSE, why, "Unpause it: `kubectl rollout resume`."),))
     share = start_share(plan, view.stable)
     if isinstance(share, Refusal):
         return Move(state, share.why, holds=(Wait(HoldKind.SHARE, share.why),))
