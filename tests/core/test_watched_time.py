@@ -19,14 +19,16 @@ from rollout.core.state import (
     Hold,
     HoldKind,
     Paused,
+    Promoting,
     Reason,
     Retreating,
+    Snapshot,
     Soaking,
     State,
 )
 from rollout.core.windows import questions
 from tests.core.builders import canary_plan
-from tests.core.scenes import NOW, H, M, S, parts, pod, question, seen, stable_pods, state, view
+from tests.core.scenes import NEW, NOW, OLD, H, M, S, parts, pod, question, seen, stable_pods, state, view
 from tests.core.test_offline import SAVED, START, Ladder, in_step
 
 PLAIN = question(canary_plan())
@@ -177,6 +179,19 @@ def test_a_person_who_is_waited_for_has_the_whole_time_whatever_the_clock_does()
     assert not eye.left, eye.why
     eye.look(view(), after=M, times=5)
     assert eye.left, eye.why
+
+
+@pytest.mark.parametrize("away", [True, False])
+def test_a_database_that_takes_nothing_runs_no_deadline_of_a_promotion_out(away: bool) -> None:  # noqa: FBT001 - both sides
+    """What the promotion has reached cannot be kept meanwhile, nor its deadline be set anew."""
+    promoting = Promoting(1, Snapshot(OLD, 0, NEW, 420, NOW), NOW, NOW, updated=2)
+    before = state(promoting, deadline=NOW + 20 * M, looked_at=NOW)
+    rolling = view(1, stable_changed={"images": {"nginx": NEW}, "updated": 2, "min_ready_seconds": 420})
+    for minute in range(1, 60):
+        shown = seen(rolling, unsaved_since=NOW if away else None)
+        before = decide(PLAIN, before, shown, (), NOW + minute * M).kept
+    last = decide(PLAIN, before, seen(rolling), (), NOW + 60 * M).state.step
+    assert isinstance(last, Promoting if away else Retreating)
 
 
 # -- maintenance -------------------------------------------------------------------------------------------------------

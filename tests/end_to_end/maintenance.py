@@ -51,8 +51,9 @@ class Served:
 class Site(Place):
     """A `Place` whose world is in this process. `traps`: words of a happening; the first one that holds them kills the daemon."""
 
-    def __init__(self, folder: Path, database: str = "") -> None:
+    def __init__(self, folder: Path, database: str = "", speed: float = SPEED) -> None:
         super().__init__(folder)
+        self.speed = speed
         self.database = database or f"sqlite:///{folder / 'rollout.db'}"
         self.happened: list[str] = []
         self.served: list[Served] = []
@@ -63,7 +64,7 @@ class Site(Place):
         self._stopping = threading.Event()
         self._origin = CLOCK.now()
         hasty = str(Path(__file__).with_name("hasty"))
-        self.environment = {"PYTHONPATH": hasty, "HASTY_ORIGIN": self._origin.isoformat(), "HASTY_SPEED": str(SPEED)}
+        self.environment = {"PYTHONPATH": hasty, "HASTY_ORIGIN": self._origin.isoformat(), "HASTY_SPEED": str(speed)}
         self._daemon: Process | None = None
 
     # -- the world -------------------------------------------------------------------------------------------------------
@@ -71,7 +72,7 @@ class Site(Place):
     def _open(self) -> None:
         with ExitStack() as stack:
             start = self._origin - timedelta(minutes=1)
-            options = SandboxOptions(start, speed=SPEED, requests_per_minute=60, warm_up=timedelta(minutes=1))
+            options = SandboxOptions(start, speed=self.speed, requests_per_minute=60, warm_up=timedelta(minutes=1))
             self.sandbox = stack.enter_context(Sandbox(CLOCK, options, manifests()))
             with self.sandbox.using() as world:
                 world.observers.append(self._changed)
@@ -97,7 +98,7 @@ class Site(Place):
     @property
     def now(self) -> datetime:
         """The time that the daemons see."""
-        return self._origin + (CLOCK.now() - self._origin) * SPEED
+        return self._origin + (CLOCK.now() - self._origin) * self.speed
 
     def _behave(self) -> None:
         for image in (OLD, NEW):

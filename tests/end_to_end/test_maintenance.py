@@ -32,8 +32,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture(params=["sqlite", "postgresql_peer"])
 def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    """A site on SQLite, and one on a real PostgreSQL."""
-    with Site(tmp_path, request.getfixturevalue("postgresql_database") if request.param != "sqlite" else "") as opened:
+    """A site on SQLite, and one on a real PostgreSQL; in a greater hurry: every heir looks at an opened gate for minutes."""
+    database = request.getfixturevalue("postgresql_database") if request.param != "sqlite" else ""
+    with Site(tmp_path, database, speed=12.0) as opened:
         yield opened
 
 
