@@ -5,13 +5,16 @@ Rollouts are rows, not jobs: the scheduler only runs what is periodic for everyb
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from rollout.engine import events
@@ -24,6 +27,8 @@ log = structlog.get_logger()
 
 LOOKS_AT_ONCE = 200
 LONGEST_SLEEP = 0.5
+OVERDUE = 3.0
+"""Periodic work that was not begun for so many of its periods, and as many seconds, is put on the schedule anew."""
 STUCK_AFTER = 60.0
 """Seconds without one round of the looking thread, which never waits for anything outside: it will not come back by itself."""
 
@@ -66,6 +71,9 @@ class Daemon:
         )
         self.looking = False
         self._busy = False
+        self._periodic: dict[str, timedelta] = {}
+        self._began: dict[str, float] = {}
+        """When each periodic work was last begun (monotonic), infinity while it is under way."""
         self._round_at = 0.0
         self._news = threading.Event()
 
@@ -94,14 +102,33 @@ class Daemon:
         log.info(events.STARTED, daemon=self.engine.setup.daemon, rollouts=len(self.engine.actives()))
 
     def _every(self, name: str, work: Callable[[], object], period: timedelta, executor: str = "default") -> None:
+        monotonic = self.engine.clock.monotonic
+
         def guarded() -> None:
+            self._began[name] = math.inf
             try:
                 work()
             except Exception as error:
                 self.engine.bugs += 1
                 log.error(events.BUG, where=name, exc_info=error)
+            finally:
+                self._began[name] = monotonic()
 
+        self._periodic[name], self._began[name] = period, monotonic()
         self._scheduler.add_job(guarded, "interval", seconds=period.total_seconds(), id=name, executor=executor)
+
+    def _keep_going(self) -> None:
+        """Let what is long overdue begin anew: the scheduler reckons by the wall clock, and one that was set back holds it up.
+
+        Without this a clock that is set back by an hour renews no lease, hears no command and asks no backend for an hour.
+        """
+        now = self.engine.clock.monotonic()
+        for name, period in self._periodic.items():
+            if now - self._began[name] > OVERDUE * period.total_seconds() + OVERDUE:
+                log.warning(events.STALLED, work=name, seconds=round(now - self._began[name]))
+                self._began[name] = now
+                with suppress(JobLookupError):  # it is being stopped
+                    self._scheduler.reschedule_job(name, trigger="interval", seconds=period.total_seconds())
 
     def _told(self, rollout: str) -> None:
         """Somebody wrote a command or a rollout: fetch both now. Called from the store's thread."""
@@ -125,6 +152,7 @@ class Daemon:
                 self._round_at = engine.clock.monotonic()
                 engine.tick(rollout)
             self._busy = bool(due)
+            self._keep_going()
             if not due:
                 engine.wakes.wait(self._sleep())
 

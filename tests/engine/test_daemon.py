@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Self
 
+import apscheduler.schedulers.base
+import apscheduler.triggers.interval
+import pytest
+
+from rollout.adapters.clock import SystemClock
 from rollout.core.decision import Timing
 from rollout.core.policy import Policy
 from rollout.engine.daemon import STUCK_AFTER, Daemon, Periods
@@ -60,3 +66,35 @@ def test_a_looking_thread_that_is_caught_is_told_as_not_alive_and_as_alive_again
         clock.free.set()
         daemon.stop(1)
     assert not daemon.alive()
+
+
+@pytest.mark.parametrize("set_by", [-HOUR, HOUR])
+def test_a_wall_clock_that_is_set_keeps_no_lease_command_or_question_waiting(
+    set_by: timedelta, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wall = [timedelta()]
+
+    class Wall(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + wall[0]
+
+    monkeypatch.setattr(apscheduler.schedulers.base, "datetime", Wall)
+    monkeypatch.setattr(apscheduler.triggers.interval, "datetime", Wall)
+    clock = SystemClock()
+    store = MemoryStore(clock)
+    setup = Setup("d1", Policy(), Timing(HOUR, HOUR, HOUR), lease=24 * HOUR)
+    engine = Engine(setup, store, {}, {}, StoredCodec(store), clock, Inline())
+    seldom = Periods(HOUR, HOUR, HOUR, HOUR, HOUR, HOUR, HOUR)
+    done = threading.Event()
+    often = {"work": (done.set, timedelta(milliseconds=20))}
+    daemon = Daemon(engine, Upkeep(engine, {}), Outbox(store, {}, clock, Inline()), seldom, often)
+    daemon.start()
+    try:
+        assert done.wait(30)
+        wall[0] = set_by
+        for _ in range(3):
+            done.clear()
+            assert done.wait(30), "nothing periodic is done any more"
+    finally:
+        daemon.stop(1)
