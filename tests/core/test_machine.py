@@ -285,3 +285,13 @@ def test_without_the_lease_the_deadline_of_pods_that_must_become_ready_runs_on()
     starting = state(Starting(NOW - 5 * M), deadline=NOW - S, looked_at=NOW - M)
     decision = decide(QUESTION, starting, seen(view(pods=(pod(ready=False), *stable_pods())), leased=False), (), NOW)
     assert isinstance(decision.state.step, Retreating)
+
+
+def test_a_clock_that_was_set_back_gives_nobody_more_time_to_answer() -> None:
+    plan = canary_plan(approvals={"beforePromotion": True, "within": "12h"})
+    asked = state(Certifying(1, NOW - 11 * H, 24 * H), looked_at=NOW)
+    turned = decide(question(plan), asked, seen(view()), (), NOW - H).state
+    assert isinstance(turned.step, Certifying)
+    assert turned.step.since == NOW - 12 * H
+    later = replace(turned, looked_at=NOW - M, holds=turned.holds)
+    assert isinstance(decide(question(plan), later, seen(view()), (), NOW).state.step, Retreating)

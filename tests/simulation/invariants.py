@@ -69,6 +69,12 @@ class Facts:
     """Returns whether the policy's freeze stands by the daemons' clock."""
     skew: Any = None
     """Returns how far the daemons' clock is from the world's."""
+    row: Any = None
+    """Returns the rollout's row as the database has it now."""
+    plan: Any = None
+    """What the plan says (a CanarySpec)."""
+    able: Any = None
+    """Returns whether the guardian may write: its lease is certain, and the database is there."""
     guardian: str = ""
     """The daemon that is awake, has the rollout in memory and sees the cluster; empty where there is none."""
     tombstoned: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.simulation import invariants, invariants_time
+from tests.simulation import invariants, invariants_deadlines, invariants_time
 from tests.simulation.invariants import Invariant
 
 RULES: tuple[type[Invariant], ...] = (
@@ -21,5 +21,5 @@ RULES: tuple[type[Invariant], ...] = (
     invariants_time.ADayIsCredited,
     invariants_time.NothingGoodIsStopped,
     invariants_time.NoticesAreTold,
-    invariants_time.DeadlinesAsk,
+    invariants_deadlines.EveryStepIsLeft,
 )

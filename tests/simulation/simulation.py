@@ -167,6 +167,7 @@ class Simulation:
         self.facts.stored = self._stored
         self.facts.owner = self._owner
         self.facts.frozen = lambda: self.policy.frozen(self.clock.now()) is not None
+        self.facts.row, self.facts.plan, self.facts.able = self._row, made.spec, self._able
         self.facts.skew = lambda: self.clock.skew
         self.facts.told = lambda: [dict(row) for row in self.store.notices(self.rollout)]
         self.facts.arrived = self.channel.told
@@ -271,6 +272,10 @@ class Simulation:
             return ""
         there = (d for d in self.daemons if d.awake and not d.cluster.behind and d.engine.active(self.rollout) is not None)
         return next((daemon.name for daemon in there), "")
+
+    def _able(self) -> bool:
+        watching = next((daemon for daemon in self.daemons if daemon.name == self.facts.guardian), None)
+        return watching is not None and watching.engine.lease.certain() and not self.stage.away("store")
 
     def _changed(self, change: object) -> None:
         self._narrate(change)
