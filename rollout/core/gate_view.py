@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rollout.core.gate import GateObject, Place, PlaceKind
+from rollout.core.gate import IP_RESTRICTION, GateObject, Place, PlaceKind
 from rollout.core.gate_plan import disabled
 
 AUTHENTICATION = frozenset(
@@ -176,7 +176,7 @@ def bypasses(view: GatewayView, gate: GateObject, places: Iterable[Place] = ()) 
     gated = frozenset(places) or frozenset((gate.place,))
     covered = [route for route in view.routes if any(_covers(route, place) for place in gated)]
     nodes = frozenset().union(*(hosts for route in covered for _, hosts in _destinations(view, route)))
-    found = [*_own_plugin(view, covered, gate.plugin, gated), *_consumers(view, covered, gate)]
+    found = [*_own_plugin(view, covered, gate.plugin, gated), *_consumers(view, covered, gate), *_spoofed(view, covered, gate)]
     for route in view.routes:
         if route not in covered and _enabled(route) and governing(view, route, gate.plugin) not in gated:
             found.extend(_other_route(view, route, covered, nodes))
@@ -249,6 +249,22 @@ def _consumers(view: GatewayView, covered: list[Value], gate: GateObject) -> Ite
             if gate.plugin in (value.get("plugins") or {}):
                 name = value.get("username") or _id(value)
                 yield f"{words} {name} has its own {gate.plugin}, which replaces the gate's for it"
+
+
+def _spoofed(view: GatewayView, covered: list[Value], gate: GateObject) -> Iterator[str]:
+    """Find `real-ip` that believes anybody: whoever writes an allowed address into the header is let in."""
+    if gate.plugin != IP_RESTRICTION:
+        return
+    places = [(f"route {_named(route)}", plugins_on(view, route)) for route in covered if _enabled(route)]
+    places += [(f"global rule {_id(rule)}", rule.get("plugins") or {}) for rule in view.global_rules]
+    for where, plugins in places:
+        conf = plugins.get("real-ip")
+        if not isinstance(conf, Mapping) or disabled(conf):
+            continue
+        source, trusted = str(conf.get("source") or ""), conf.get("trusted_addresses") or ()
+        anybody = not trusted or any(str(address).endswith("/0") for address in trusted)
+        if anybody and source.startswith(("http_", "arg_", "cookie_")):
+            yield f"{where}: real-ip believes {source} of anybody, so a client that names its own address passes the gate"
 
 
 def _other_route(view: GatewayView, route: Value, covered: list[Value], nodes: frozenset[str]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from rollout.core import offline_guard, offline_wishes
+from rollout.core import offline_guard, offline_late, offline_wishes
 from rollout.core.commands import Command
 from rollout.core.decision import Move, Scene, Wait
 from rollout.core.evidence import Summary
@@ -98,4 +98,4 @@ def ladder(scene: Scene, state: State, found: Findings, stop: Reason | None) -> 
         move = replace(move, holds=(*waits, *offline_decide.too_late(scene, state), *move.holds))
     if isinstance(move.state.step, Ended):
         return move
-    return offline_guard.guarded(scene, state, offline_wishes.extension_told(scene, move))
+    return offline_guard.guarded(scene, state, offline_late.overrun_told(scene, offline_wishes.extension_told(scene, move)))

@@ -10,6 +10,8 @@ from rollout.core.freeze import LocalTime, format_local
 from rollout.core.plan_base import Contradiction, Part
 from rollout.core.quantities import Duration, DurationOrZero, Zone, format_duration
 
+LEAST_GRACE = timedelta(minutes=1)
+
 
 def local_to_utc(local: datetime, zone: str) -> datetime | str:
     """Turn a local time into UTC, or say why it names no one moment: the clocks are set back or forward then.
@@ -39,6 +41,9 @@ class Window(Part):
         if isinstance(moment, str):
             remedy = "choose another time, or give it with timezone: UTC"
             yield Contradiction("startAt", f"{format_local(self.start_at)} {moment}", remedy, ("timezone",))
+        if self.start_grace < LEAST_GRACE:
+            words = f"{format_duration(self.start_grace)} is too short: the last checks are made at the start, and take a moment"
+            yield Contradiction("startGrace", words, f"at least {format_duration(LEAST_GRACE)}")
         if self.start_grace >= self.duration:
             words = f"{format_duration(self.start_grace)} is not shorter than the window ({format_duration(self.duration)})"
             yield Contradiction("startGrace", words, also=("duration",))

@@ -89,10 +89,12 @@ class OfflineMemory:
     tests: tuple[Tested, ...] = ()
     asked: Asked | None = None
     guard_told: str = ""
-    announced_late: bool = False
-    """Nobody was told before the start: the first announcement went out when it should have begun."""
     migrations: int = 0
     """How many migration Jobs were asked for: every one of them must be at rest before a restore."""
+    announced_late: bool = False
+    """Nobody was told before the start: the first announcement went out when it should have begun."""
+    overrun_told: datetime | None = None
+    """The window's end of which it was told that it is not kept."""
 
 
 @dataclass(frozen=True, slots=True)

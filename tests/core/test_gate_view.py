@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -182,3 +183,28 @@ def test_what_the_gate_takes_the_place_of_is_named_and_what_stands_above_it_is_n
     (words,) = besides(view(under, services=services), gate_on())
     assert words == "services/pay has its own ip-restriction, which does not act on route r1 while the gate is closed"
     assert besides(view(under, services=services), gate_on("pay", PlaceKind.SERVICE)) == ()
+
+
+@pytest.mark.parametrize(
+    ("conf", "said"),
+    [
+        ({"source": "http_x_forwarded_for"}, True),
+        ({"source": "arg_realip"}, True),
+        ({"source": "http_x_forwarded_for", "trusted_addresses": ["10.0.0.0/8"]}, False),
+        ({"source": "http_x_forwarded_for", "trusted_addresses": ["0.0.0.0/0"]}, True),
+        ({"source": "http_x_forwarded_for", "_meta": {"disable": True}}, False),
+        ({"source": "remote_addr"}, False),
+    ],
+)
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_a_client_that_may_name_its_own_address_passes_the_gate(conf: dict[str, Any], said: bool, everywhere: bool) -> None:  # noqa: FBT001 - parameters of a test
+    route_ = GATED if everywhere else {**GATED, "plugins": {**GATED["plugins"], "real-ip": conf}}
+    rules = ({"id": "all", "plugins": {"real-ip": conf}},) if everywhere else ()
+    found = [words for words in bypasses(view(route_, global_rules=rules), gate_on()) if "names its own address" in words]
+    assert bool(found) is said
+
+
+def test_a_gate_for_consumers_asks_for_no_address() -> None:
+    plugins = {"consumer-restriction": {"whitelist": ["tester"]}, "real-ip": {"source": "http_x_forwarded_for"}}
+    gate = replace(gate_on(), plugin="consumer-restriction")
+    assert not [words for words in bypasses(view({**GATED, "plugins": plugins}), gate) if "address" in words]

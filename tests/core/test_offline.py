@@ -85,14 +85,20 @@ class Ladder:
         return isinstance(self.state.step, step)
 
     def look(
-        self, *commands: Verb, replicas: int = 2, after: timedelta = timedelta(), images: Mapping[str, str] | None = None
+        self,
+        *commands: Verb,
+        replicas: int = 2,
+        after: timedelta = timedelta(),
+        images: Mapping[str, str] | None = None,
+        gone: bool = False,
     ) -> Decision:
         self.now += after
         given = tuple(
             Command(n, verb, "me", "", self.now, (("by", "30m"),) if verb is Verb.EXTEND else ())
             for n, verb in enumerate(commands, 1)
         )
-        first, *others = (view(t, replicas, (images or {}).get(t.stable, "orders:1.0")) for t in self.plan.targets)
+        views = (view(t, replicas, (images or {}).get(t.stable, "orders:1.0")) for t in self.plan.targets)
+        first, *others = (replace(one, stable=None, pods=()) if gone else one for one in views)
         seen = Observation(first, (), self.results, others=tuple(others))
         decision = decide(Question(self.execution, Policy(), Timing()), self.state, seen, given, self.now)
         self.state = decision.state

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from rollout.core.commands import Verb
 from rollout.core.history import Notice, NoticeKind, Outcome
 from rollout.core.state import Ended
-from rollout.core.state_offline import Announcing, ClosingGate
+from rollout.core.state_offline import Announcing, ClosingGate, Deciding, RollingBack, WatchingOpen
 from rollout.core.wording import local_moment
-from tests.core.test_offline import START, Ladder, in_step, plan
+from tests.core.test_offline import SAVED, START, Ladder, in_step, plan
 
 M = timedelta(minutes=1)
 BERLIN = {"startAt": "2026-11-22 10:00", "timezone": "Europe/Berlin", "duration": "2h"}
@@ -102,3 +103,46 @@ def test_a_plan_that_announces_nothing_begins_without_being_asked() -> None:
         for task in ladder.look(after=timedelta(seconds=5)).tasks:
             ladder.answer(task.key)
     assert ladder.at(ClosingGate)
+
+
+def over(step: Any = None, **memory: Any) -> Ladder:  # noqa: ANN401 - any step, as stored
+    """The window is over, and the gate is still closed: nothing may be undone by itself."""
+    kept: dict[str, Any] = {"saved_gate": SAVED, "closed_at": START, "touched": True} | memory
+    return in_step(step or Deciding(START, "broken", "tests"), now=START + 119 * M, **kept)
+
+
+def test_who_was_told_an_end_is_told_once_when_it_is_not_kept() -> None:
+    ladder = over()
+    ladder.look()
+    assert announced(ladder) == []
+    for _ in range(3):
+        ladder.look(after=M)
+    (told,) = announced(ladder)
+    assert told.title == "shop/orders: still out of service, longer than announced"
+    assert "should have ended at 2026-11-22 11:00 UTC" in told.why
+
+
+def test_a_window_that_was_extended_and_is_over_again_is_told_again() -> None:
+    ladder = over()
+    ladder.look(after=M)
+    ladder.look(Verb.EXTEND, after=M)
+    ladder.look(after=28 * M)
+    assert [notice.title.partition(": ")[2].split(",")[0] for notice in announced(ladder)] == [
+        "still out of service",
+        "the window is 30m longer",
+    ]
+    ladder.look(after=2 * M)
+    assert "still out of service" in announced(ladder)[-1].title
+    assert len(announced(ladder)) == 3
+
+
+def test_on_the_way_back_it_says_that_the_version_before_is_coming() -> None:
+    ladder = over(RollingBack(START, "broken", "failed", Outcome.FAILED, stuck="the restore failed"))
+    ladder.look(after=2 * M)
+    assert "the version before is being brought back" in announced(ladder)[0].why
+
+
+def test_an_open_gate_is_late_for_nobody() -> None:
+    ladder = over(WatchingOpen(START, Outcome.SUCCEEDED, "tested"))
+    ladder.look(after=5 * M, images={"orders": "orders:2.0"})
+    assert announced(ladder) == []

@@ -8,9 +8,10 @@ from typing import Any
 
 from rollout.core.commands import Verb
 from rollout.core.history import NoticeKind, Outcome
+from rollout.core.observation import TaskResult
 from rollout.core.state import Ended
 from rollout.core.state_offline import BackStage, ClosingGate, OpeningGate, RollingBack, TargetBefore, WatchingOpen
-from tests.core.test_offline import SAVED, START, Ladder, in_step
+from tests.core.test_offline import SAVED, START, Ladder, in_step, plan
 
 BEFORE = TargetBefore("default/shop/orders", "orders:1.0", 2, "orders:2.0")
 NEW = {"orders": "orders:2.0"}
@@ -114,3 +115,23 @@ def test_a_window_is_not_extended_once_the_gate_is_open() -> None:
     assert ladder.state.offline.extended == timedelta()
     assert ladder.announced == 0
     assert "not-possible" in ladder.told
+
+
+def test_a_target_that_is_gone_on_the_way_back_can_be_left_to_a_person() -> None:
+    ladder = in_step(RollingBack(START, "broken", "failed", Outcome.FAILED), saved_gate=SAVED, closed_at=START, before=(BEFORE,))
+    for _ in range(12):
+        ladder.look(after=M, gone=True)
+    assert any("there is no Deployment" in hold.why or "cannot be seen" in hold.why for hold in ladder.state.holds)
+    ladder.look(Verb.ABORT, gone=True)
+    assert isinstance(ladder.state.step, Ended)
+    assert "left-closed" in ladder.told
+
+
+def test_a_short_watch_still_waits_for_a_lost_write_that_may_close_the_gate_again() -> None:
+    ladder = in_step(WatchingOpen(START, Outcome.SUCCEEDED, "tested"), made=plan(watch="0s"), saved_gate=SAVED, closed_at=START)
+    guard = f"guard-{int(START.timestamp()) // 10:012d}"
+    ladder.results[guard] = TaskResult(guard, START, "unavailable", ok=False, why="timed out; the write may still land")
+    ladder.look(after=M, images=NEW)
+    assert ladder.at(WatchingOpen)
+    ladder.look(after=5 * M, images=NEW)
+    assert isinstance(ladder.state.step, Ended)

@@ -207,6 +207,8 @@ def test_an_unproven_gate_must_be_accepted() -> None:
         ({"target": None, "image": None, "targets": [{"namespace": "a", "stable": "b"}]}, ["spec.targets[0].image"]),
         ({"target": None, "targets": [{"namespace": "a", "stable": "b"}] * 2}, ["spec.targets"]),
         ({"window": {**WINDOW, "startGrace": "2h"}}, ["spec.window.startGrace"]),
+        ({"window": {**WINDOW, "startGrace": "0s"}}, ["spec.window.startGrace"]),
+        ({"window": {**WINDOW, "startGrace": "59s"}}, ["spec.window.startGrace"]),
         ({"window": None}, ["spec.window"]),
         ({"backup": {"template": "x", "manifest": JOB}}, ["spec.backup"]),
         ({"backup": {"template": "x", "expected": "2h"}}, ["spec.backup.expected", "spec.window.duration"]),

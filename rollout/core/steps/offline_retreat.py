@@ -76,7 +76,8 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
         wait = Wait(HoldKind.STUCK, f"the way back is stuck, the gate stays closed: {step.stuck}", f"Put it right; {ways}{opens}.")
         return Move(state, wait.why, holds=(wait,))
     if seen is None:
-        return Move(state, "the way back waits: the targets cannot be seen", wake_in=POLL)
+        unseen = "the targets cannot be seen"
+        return Move(state, f"the way back waits: {unseen}", holds=_late(scene, step, unseen), wake_in=POLL)
     match step.stage:
         case BackStage.HALT:
             return _halt(scene, state, step, seen)
