@@ -13,17 +13,15 @@ from datetime import timedelta
 from rollout.core.decision import Move, Scene, Tell, Wait, enter
 from rollout.core.history import NoticeKind, Outcome
 from rollout.core.observation import Task
-from rollout.core.offline_facts import memory_of, newest, plan_in, remember, repeated, views, when, window_end, words
+from rollout.core.offline_facts import memory_of, newest, plan_in, remember, repeated, views, when, window_end
 from rollout.core.offline_wishes_end import ended_untouched
 from rollout.core.quantities import format_duration
 from rollout.core.state import HoldKind, State
 from rollout.core.state_offline import Announcing, ClosingGate
+from rollout.core.steps.offline_rehearse import rehearse
 from rollout.core.wording import moment, span
 
-REHEARSE_EVERY = timedelta(minutes=5)
 ASK_EVERY = timedelta(seconds=30)
-LAST = timedelta(minutes=10)
-"""Where the plan announces nothing, the gate is rehearsed this long before the start."""
 
 
 def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
@@ -87,26 +85,11 @@ def _conditions(scene: Scene, state: State) -> tuple[State, tuple[Wait, ...], tu
     plan, memory = plan_in(scene.execution), memory_of(state)
     start = plan.spec.window.starts_at
     holds: list[Wait] = []
-    tasks: list[Task] = []
-    tells: list[Tell] = []
     if plan.spec.impact.acknowledgement and not memory.acknowledged:
         why = "nobody has acknowledged the report of who will notice"
         holds.append(Wait(HoldKind.ACKNOWLEDGEMENT, why, f"`rollout acknowledge {scene.execution.id}`"))
-    rehearsal = start - min(plan.spec.announce.offsets, default=LAST)
-    if scene.now >= rehearsal and memory.rehearsed_at is None:
-        result = newest(scene, "rehearse", rehearsal)
-        tasks.append(repeated(scene, "gate-rehearse", REHEARSE_EVERY, name="rehearse"))
-        if result is not None and result.ok:
-            tasks.clear()
-            state = remember(state, rehearsed_at=scene.now)
-            lines = words(result.lines, "warning")
-            tells.append(Tell("rehearsed", f"the gate was rehearsed: {result.why}", notice=NoticeKind.GATE if lines else None,
-                              title=f"{scene.execution.target}: the gate was rehearsed", lines=lines))  # fmt: skip
-        elif result is not None:
-            why = "; ".join(words(result.lines, "refused")) or result.why
-            holds.append(
-                Wait(HoldKind.GATE, f"the gate's rehearsal fails: {why}", "It is repeated every 5 minutes until the start.")
-            )
+    state, tasks, failing, tells = rehearse(scene, state)
+    holds.extend(failing)
     if scene.now >= start:
         state, more = _delivered(scene, state, tasks)
         holds.extend(more)
