@@ -174,6 +174,8 @@ class Database:
     schema: str = "old"
     backups: dict[str, str] = field(default_factory=dict)
     restored: int = 0
+    mixed: bool = False
+    """Somebody wrote while it was last restored."""
 
 
 class WorldJobs:

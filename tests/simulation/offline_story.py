@@ -16,7 +16,7 @@ from rollout.core.errors import RolloutError
 from rollout.core.history import NoticeKind, Outcome
 from rollout.core.policy import Policy
 from rollout.core.state import State
-from rollout.core.state_offline import Deciding, RollingBack
+from rollout.core.state_offline import BackingUp, BackStage, Deciding, Migrating, RollingBack
 from rollout.engine.engine import Engine, Setup
 from rollout.engine.offline_checks import CheckTasks
 from rollout.engine.offline_gate import GateTasks
@@ -177,6 +177,7 @@ class Story:
         by_hand = self.hand_scaled is not None and self.world.now - self.hand_scaled < 3 * M
         if self.database.schema != wanted and not by_hand:
             raise Broken(Rule.ONE_SCHEMA, f"{image} starts on schema {self.database.schema}")
+        self.database.mixed |= bool(self._alive(RESTORE))
         if self._alive(OLD if image == NEW else NEW) and not by_hand:
             raise Broken(Rule.NEVER_TOGETHER, "old and new code run at once")
 
@@ -192,9 +193,9 @@ class Story:
                     raise Broken(Rule.BACKUP_FIRST, "a migration without a verified backup")
                 self.database.schema = "half"
             if image == RESTORE:
-                if self._alive_jobs(MIGRATE):
+                if self._alive(MIGRATE):
                     raise Broken(Rule.HALTED_FIRST, "a restore while a migration runs")
-                self.database.schema = "half"
+                self.database.schema, self.database.mixed = "half", False
         elif phase == "Succeeded":
             if image == BACKUP and self.tale.backup == "good":
                 self.database.backups[name] = self.database.schema
@@ -206,9 +207,6 @@ class Story:
                     raise Broken(Rule.RIGHT_ARTIFACT, f"restored {wanted!r}, which is no backup")
                 self.database.schema = self.database.backups[wanted]
                 self.database.restored += 1
-
-    def _alive_jobs(self, image: str) -> list[str]:
-        return self._alive(image)
 
     def look_from_outside(self) -> None:
         """Nobody from outside gets through while the gate is said to be closed."""
@@ -310,7 +308,9 @@ class Story:
                         self.apisix.call("PATCH", "/routes/1", '{"plugins": {"ip-restriction": null}}')
                         self.hand_opened = now
                 case "scaled up by hand":
-                    if not self._alive(OLD, NEW) and type(self._state().step).__name__ in {"BackingUp", "Migrating"}:
+                    step = self._state().step
+                    restores = isinstance(step, RollingBack) and step.stage is BackStage.RESTORE
+                    if not self._alive(OLD, NEW) and (restores or isinstance(step, BackingUp | Migrating)):
                         self.hand_scaled = now
                         self.world.scale("shop", "orders", 1)
                 case "gateway away" | "store away" | "cluster away":
@@ -388,8 +388,9 @@ class Story:
         if left_closed:
             return row.outcome
         wanted = ("new", NEW) if row.outcome is Outcome.SUCCEEDED else ("old", OLD)
-        if (self.database.schema, image) != wanted or deployment["spec"]["replicas"] != 2:
-            found = f"{deployment['spec']['replicas']} x {image} on schema {self.database.schema}"
+        schema = "mixed" if self.database.mixed else self.database.schema
+        if (schema, image) != wanted or deployment["spec"]["replicas"] != 2:
+            found = f"{deployment['spec']['replicas']} x {image} on schema {schema}"
             raise Broken(Rule.WHOLE, f"ended {row.outcome.value} with {found}")
         return row.outcome
 

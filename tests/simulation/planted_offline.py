@@ -107,6 +107,16 @@ def _migration_unawaited(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(offline_migrate, "standing", standing)
 
 
+def _spoiled_restore(patch: pytest.MonkeyPatch) -> None:
+    """Writers that came back beside a restore are stopped, and what it brought back is taken as it is."""
+    original = offline_retreat._spoiled
+
+    def unspoiled(scene: Any, state: Any, step: Any, *rest: Any) -> Any:  # noqa: ANN401 - as the original's
+        return replace(original(scene, state, step, *rest), state=state)
+
+    patch.setattr(offline_retreat, "_spoiled", unspoiled)
+
+
 def _artifact_lost(patch: pytest.MonkeyPatch) -> None:
     """The restore gets another artifact than the one that was verified."""
     patch.setattr(Artifact, "parameters", lambda self: {"ARTIFACT": "latest", "ARTIFACT_SHA256": self.sha256})
@@ -175,7 +185,7 @@ PLANTED: dict[str, Plant] = {
     plant.__name__.strip("_").replace("_", "-"): plant
     for plant in (
         _save_nothing, _blind_guard, _no_guard, _nobody_left, _any_backup, _no_restore, _not_halted, _migration_unawaited,
-        _artifact_lost, _tests_ignored, _never_opened, _too_few, _no_last_moment, _run_late, _announced_twice, _opens_early,
+        _artifact_lost, _spoiled_restore, _tests_ignored, _never_opened, _too_few, _no_last_moment, _run_late, _announced_twice, _opens_early,
     )
 }  # fmt: skip
 
@@ -186,6 +196,12 @@ STORIES: dict[str, Callable[[], Tale]] = {
     "no-guard": lambda: Tale(Random(1), new_passes=False, person="nobody", hands=[OPENED_BY_HAND]),
     "not-halted": lambda: Tale(Random(1), migrate="hangs", hands=[(H + 6 * M, "abort")]),
     "no-last-moment": lambda: Tale(Random(1), new_passes=False, person="nobody"),
+    "spoiled-restore": lambda: Tale(
+        Random(5),
+        new_passes=False,
+        on_failure="rollback",
+        hands=[(H + 5.2 * M, "daemon asleep"), (H + 5.5 * M, "scaled up by hand")],
+    ),
     "run-late": lambda: Tale(Random(1), hands=[(55 * M, "daemon gone")]),
 }
 """A story in which a bug shows; for the others the first ordinary ones do."""
