@@ -64,12 +64,13 @@ def _waits(scene: Scene, state: State) -> Iterator[Wait]:
         because = f": {state.paused.reason}" if state.paused.reason else ""
         why = f"paused by {state.paused.actor}{because}"
         yield Wait(HoldKind.PAUSED, why, "`rollout resume` goes on; a closed gate is guarded all the same, and the window runs.")
+    action = offline_retreat.LEAVES if isinstance(state.step, RollingBack) else ""
     for view in (scene.seen.view, *scene.seen.others):
         if isinstance(view, Unreachable):
-            yield Wait(HoldKind.CLUSTER_UNSEEN, f"the cluster cannot be seen: {view.why}")
+            yield Wait(HoldKind.CLUSTER_UNSEEN, f"the cluster cannot be seen: {view.why}", action)
             break
         if view.stable is None:
-            yield Wait(HoldKind.CLUSTER_UNSEEN, f"there is no Deployment {view.target}")
+            yield Wait(HoldKind.CLUSTER_UNSEEN, f"there is no Deployment {view.target}", action)
             break
 
 
@@ -104,8 +105,9 @@ def impossible(state: State, wish: Wish | None) -> str:
         case WatchingOpen():
             return f"{OPEN_ALREADY}; it ends by itself in a few minutes"
         case RollingBack(stuck="") as back:
-            waits_long = any(hold.kind is HoldKind.STUCK for hold in state.holds)
-            return "" if waits_long and wish is None else f"it is on its way back already ({back.stage.value})"
+            return (
+                "" if offline_retreat.waits_long(state) and wish is None else f"it is on its way back already ({back.stage.value})"
+            )
         case RollingBack() as back:
             return _impossible_when_stuck(back, wish)
         case Deciding(origin="tests"):

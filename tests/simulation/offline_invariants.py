@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+GUARDED = {"Stopping", "BackingUp", "Migrating", "Upgrading", "Testing", "Deciding", "RollingBack"}
+UNDER_WAY = {"Stopping", "BackingUp", "Migrating", "Upgrading", "Testing", "Deciding"}
+OPENING = {"OpeningGate", "WatchingOpen", "Ended"}
+
 
 class Rule(StrEnum):
     """The invariants of the offline procedure; the story checks them inside its world."""

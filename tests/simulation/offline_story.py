@@ -32,7 +32,7 @@ from rollout.sandbox.world import World
 from rollout.store.memory import MemoryStore
 from rollout.store.reading import StoredCodec
 from tests.simulation.dice import Crash, Dice
-from tests.simulation.offline_invariants import Broken, Rule
+from tests.simulation.offline_invariants import GUARDED, OPENING, UNDER_WAY, Broken, Rule
 from tests.simulation.offline_players import (
     OUTSIDE,
     Database,
@@ -174,19 +174,21 @@ class Story:
     def _service_starts(self, image: str) -> None:
         self._say(f"a pod of {image} starts, schema {self.database.schema}")
         wanted = "old" if image == OLD else "new"
-        by_hand = self.hand_scaled is not None and self.world.now - self.hand_scaled < 3 * M
+        by_hand = self._by_hand()
         if self.database.schema != wanted and not by_hand:
             raise Broken(Rule.ONE_SCHEMA, f"{image} starts on schema {self.database.schema}")
         self.database.mixed |= bool(self._alive(RESTORE))
         if self._alive(OLD if image == NEW else NEW) and not by_hand:
             raise Broken(Rule.NEVER_TOGETHER, "old and new code run at once")
 
+    def _by_hand(self) -> bool:
+        return self.hand_scaled is not None and self.world.now - self.hand_scaled < 3 * M
+
     def _job_pod(self, image: str, pod: Json, phase: str) -> None:  # noqa: C901 - one case for each Job's beginning and end
         name = pod["metadata"]["labels"]["job-name"]
         if phase == "Running":
             self._say(f"{name} runs")
-            by_hand = self.hand_scaled is not None and self.world.now - self.hand_scaled < 3 * M
-            if self._alive(OLD, NEW) and not by_hand:
+            if self._alive(OLD, NEW) and not self._by_hand():
                 raise Broken(Rule.NOBODY_WRITES, f"{name} runs beside the service")
             if image == MIGRATE:
                 if not self.database.backups or (self._state().offline or None) is None or not self._state().offline.backup:  # type: ignore[union-attr]
@@ -393,8 +395,3 @@ class Story:
             found = f"{deployment['spec']['replicas']} x {image} on schema {schema}"
             raise Broken(Rule.WHOLE, f"ended {row.outcome.value} with {found}")
         return row.outcome
-
-
-GUARDED = {"Stopping", "BackingUp", "Migrating", "Upgrading", "Testing", "Deciding", "RollingBack"}
-UNDER_WAY = {"Stopping", "BackingUp", "Migrating", "Upgrading", "Testing", "Deciding"}
-OPENING = {"OpeningGate", "WatchingOpen", "Ended"}

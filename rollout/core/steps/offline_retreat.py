@@ -76,8 +76,7 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
         wait = Wait(HoldKind.STUCK, f"the way back is stuck, the gate stays closed: {step.stuck}", f"Put it right; {ways}{opens}.")
         return Move(state, wait.why, holds=(wait,))
     if seen is None:
-        unseen = "the targets cannot be seen"
-        return Move(state, f"the way back waits: {unseen}", holds=_late(scene, step, unseen), wake_in=POLL)
+        return Move(state, "the way back waits: the targets cannot be seen", wake_in=POLL)
     match step.stage:
         case BackStage.HALT:
             return _halt(scene, state, step, seen)
@@ -137,6 +136,12 @@ def _halt(scene: Scene, state: State, step: RollingBack, seen: tuple[TargetView,
     if offline_ways.must_restore(plan_in(scene.execution), state):
         return _next(scene, state, step, BackStage.RESTORE, "everything is at 0; now the database is restored")
     return _next(scene, state, step, BackStage.START, "the database was not touched; the old version is started")
+
+
+def waits_long(state: State) -> str:
+    """Say for what people were told that the way back waits; empty where it does not. Time in which nobody sees counts here too."""
+    kinds = {HoldKind.STUCK, HoldKind.CLUSTER_UNSEEN}
+    return next((hold.why for hold in state.holds if hold.kind in kinds and hold.told), "")
 
 
 def _late(scene: Scene, step: RollingBack, why: str) -> tuple[Wait, ...]:
@@ -228,7 +233,7 @@ def _test(scene: Scene, state: State, step: RollingBack, seen: tuple[TargetView,
 
 def left_closed(scene: Scene, state: State, step: RollingBack, stop: Reason) -> Move:
     """End with the gate closed, because a person wants to finish by hand; say so as loudly as there is."""
-    left = step.stuck or next((hold.why for hold in state.holds if hold.kind is HoldKind.STUCK), "")
+    left = step.stuck or waits_long(state)
     why = f"{stop.why}; THE GATE IS STILL CLOSED and the way back is not done ({step.stage.value}: {left})"
     item = Tell(
         "left-closed",

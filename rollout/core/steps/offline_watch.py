@@ -45,8 +45,7 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
             state = replace(state, step=replace(step, since=scene.now))
         return Move(state, f"open, but {lacks}", tasks=(task,), tells=tells, holds=(wait,), wake_in=EVERY)
     lasted = scene.now - step.since
-    late = offline_open.may_close_late(scene, state) and scene.now - state.entered_at < offline_open.LATE
-    if lasted < plan.spec.watch or (looked is None and plan.spec.watch) or late:
+    if lasted < plan.spec.watch or (looked is None and plan.spec.watch):
         return Move(
             state, f"open and well for {span(lasted)} of {span(plan.spec.watch)}", tasks=(task,), tells=tells, wake_in=EVERY
         )
