@@ -22,7 +22,7 @@ import httpx
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from rollout.adapters.breaker import Breaker
-from rollout.adapters.http_body import ENCODING, BodyError, unpacked
+from rollout.adapters.http_body import ENCODING, BodyError, TimeLeft, unpacked
 from rollout.adapters.tls import context_for
 from rollout.core.errors import Rejected, Unavailable
 from rollout.core.quantities import Duration, Flag, Whole, wrong
@@ -216,8 +216,9 @@ class Backend:
         deadline = self._clock.monotonic() + self._limit
         try:
             with self._client.stream(
-                method, self._url + path, params=params, data=form, content=content, headers=dict(headers)
-            ) as answer:
+                method, self._url + path, params=params, data=form, content=content, headers=dict(headers),
+                extensions={"timeout": self._client.timeout.as_dict() | {"read": TimeLeft(self._clock, deadline)}},
+            ) as answer:  # fmt: skip
                 body = self._read(answer, deadline)
                 return Reply(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, body)
         except (httpx.HTTPError, httpx.InvalidURL, BodyError, UnicodeError, OSError) as error:

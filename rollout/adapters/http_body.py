@@ -1,19 +1,40 @@
-"""The body of an answer, unpacked within a limit: two KiB of gzip that is packed twice are a gigabyte before a client looks at it.
+"""An answer within limits: of time, for its headers too, and of size, whatever it is packed in.
 
-Only gzip is asked for, so only gzip is understood. Unlike a client that takes what came, a body that breaks off before its
-end is an error, also where the length of what was sent is right.
+Two KiB of gzip that is packed twice are a gigabyte before a client looks at it. Only gzip is asked for, so only gzip is
+understood; and a body that breaks off before its end is an error, also where the length of what was sent is right.
 """
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterable
+
+from rollout.ports import Clock
 
 ENCODING = "gzip"
 """What goes into Accept-Encoding."""
 _GZIP = 31
 """zlib's number for "a gzip header, the largest window"."""
 _PIECE = 1 << 20
+
+
+class TimeLeft:
+    """What is left of one request's time whenever its socket is read, in whole seconds.
+
+    A client's read timeout begins anew with every piece, so that a peer which sends its headers letter by letter would hold us
+    for hours. The socket takes its timeout from here each time instead, and runs into TimeoutError when all of it is used.
+    """
+
+    def __init__(self, clock: Clock, deadline: float) -> None:
+        self._clock = clock
+        self._deadline = deadline
+
+    def __index__(self) -> int:
+        left = self._deadline - self._clock.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return math.ceil(left)
 
 
 class BodyError(ValueError):

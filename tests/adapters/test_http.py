@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import gzip
 import logging
+import socket
 import threading
 import tracemalloc
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from rollout.adapters.breaker import Breaker
+from rollout.adapters.clock import SystemClock
 from rollout.adapters.http import (
     LONGEST_BODY,
     Backend,
@@ -280,12 +282,32 @@ def test_a_body_that_is_not_packed_as_it_should_be_is_unavailable_and_costs_no_m
 def test_a_body_that_drips_is_given_up_when_its_time_is_over() -> None:
     clock = HandClock()
     dripping = Say(body=b" " * 100, drip=lambda: clock.advance(SECOND))
-    late = pytest.raises(Unavailable, match="was not complete within 10 s")
+    late = pytest.raises(Unavailable, match=r"was not complete within 10 s|no answer within 10 s")
     with stub(dripping) as server:
         peer = Backend("prom", BackendSettings(url=server.url), clock, url=server.url)
         with closing(peer), late as caught:
             peer.send("POST", "/", content=b"{}")
     assert caught.value.maybe_done
+
+
+def test_headers_that_drip_are_given_up_when_their_time_is_over() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+
+        def drip() -> None:
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nX-Long: ")
+                pause = threading.Event()
+                while not pause.wait(0.05):
+                    connection.sendall(b"x")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        peer = Backend("prom", BackendSettings(url=url, timeout=SECOND), SystemClock(), url=url)
+        with closing(peer), pytest.raises(Unavailable, match="no answer within 1 s"):
+            peer.send("GET", "/")
+        thread.join()
 
 
 def test_a_redirect_shows_a_host_and_never_what_it_carries() -> None:
