@@ -69,5 +69,7 @@ class Observation:
     others: tuple[TargetView | Unreachable, ...] = ()
     """What the cluster shows of an offline plan's further targets, in the plan's order."""
     taken_over: bool = False
+    write_trouble: str = ""
+    """Why the last write to the cluster was not made, in words for people; empty where it was, or nothing was written."""
     unsaved_since: datetime | None = None
     """Since when the database has taken nothing of this rollout that was offered to it; None while it takes everything."""

@@ -28,25 +28,25 @@ class Hands:
         return self._clusters.get(name)
 
     def apply(self, rollout: str, patch: PatchDeployment) -> str:
-        """Write once. The answer is a word for the log and tests: done, conflict, rejected, unavailable. The next look decides."""
+        """Write once; the next look decides. What is wrong is returned for people: empty when done, or when somebody was faster."""
         cluster = self._clusters.get(patch.cluster)
         where = f"{patch.namespace}/{patch.name}"
         if cluster is None:
             log.error(events.EFFECT_FAILED, rollout=rollout, target=where, why=f"no cluster {patch.cluster!r} is configured")
-            return "rejected"
+            return f"no cluster {patch.cluster!r} is configured"
         try:
             cluster.apply(patch, timeout=APPLY_TIMEOUT)
         except Conflict as error:
             log.info(events.EFFECT_FAILED, rollout=rollout, target=where, effect=patch.why, answer="conflict", why=str(error))
-            return "conflict"
+            return ""
         except Rejected as error:
             log.error(events.EFFECT_FAILED, rollout=rollout, target=where, effect=patch.why, answer="rejected", why=str(error))
-            return "rejected"
+            return str(error)
         except Unavailable as error:
             log.warning(events.EFFECT_FAILED, rollout=rollout, target=where, effect=patch.why, answer="unavailable", why=str(error))
-            return "unavailable"
+            return str(error)
         log.info(events.EFFECT_DONE, rollout=rollout, target=where, effect=patch.why)
-        return "done"
+        return ""
 
     def post(self, event: PostEvent) -> None:
         """Write a Kubernetes Event; nobody waits for it."""

@@ -61,6 +61,8 @@ class Active:
     failures: int = 0
     refused: int = 0
     """Commits in a row that the database did not take: each waits longer for the next."""
+    trouble: str = ""
+    """Why the last write to the cluster was not made, empty where it was."""
     tries: int = 0
     """Writes of a step back in a row that were not seen to be enough."""
     unsaved_since: datetime | None = None

@@ -253,6 +253,7 @@ class Engine:
                 leased=self.lease.certain(),
                 taken_over=not active.looked,
                 unsaved_since=active.unsaved_since,
+                write_trouble=active.trouble,
             )
         return Observation(
             cluster.view(execution.target),
@@ -262,6 +263,7 @@ class Engine:
             tuple(self._view(target) for target in execution.plan.targets[1:]),
             taken_over=not active.looked,
             unsaved_since=active.unsaved_since,
+            write_trouble=active.trouble,
         )
 
     def _view(self, target: Target) -> TargetView | Unreachable:
@@ -283,13 +285,14 @@ class Engine:
             self.saving.save_owed(active)
 
     def _step_back(self, active: Active, decision: Decision) -> None:
+        troubles: list[str] = []
         try:
             for patch in decision.backward:
                 log.warning(events.STEP_BACK, rollout=active.execution.id, effect=patch.why, why=decision.why)
-                self.hands.apply(active.execution.id, patch)
+                troubles.append(self.hands.apply(active.execution.id, patch))
         finally:
             with active.lock:
-                active.backing = False
+                active.backing, active.trouble = False, next(filter(None, troubles), "")
         with active.lock:
             if active.unsaved and not active.dropped:
                 self.saving.save_owed(active)
@@ -323,7 +326,7 @@ class Engine:
         try:
             stepping_back = isinstance(active.state.step, Retreating) or active.dropped
             if not stepping_back and self.lease.certain():
-                self.hands.apply(active.execution.id, patch)
+                active.trouble = self.hands.apply(active.execution.id, patch)
         finally:
             with active.lock:
                 active.forwarding.discard(patch.name)

@@ -15,7 +15,19 @@ from rollout.core.history import NoticeKind, Outcome
 from rollout.core.machine import Question, decide
 from rollout.core.observation import Observation
 from rollout.core.policy import Policy
-from rollout.core.state import Certifying, Ended, HoldKind, Preflight, Promoting, Retreating, Snapshot, Soaking, Starting, State
+from rollout.core.state import (
+    Certifying,
+    Ended,
+    HoldKind,
+    Preflight,
+    Promoting,
+    Reason,
+    Retreating,
+    Snapshot,
+    Soaking,
+    Starting,
+    State,
+)
 from tests.core.builders import canary_plan
 from tests.core.scenes import ID, NEW, NOW, OLD, H, M, S, pod, question, seen, stable_pods, state, view
 from tests.core.test_offline import SAVED, START, Ladder, in_step
@@ -183,3 +195,28 @@ def test_a_canary_that_was_replaced_without_our_mark_is_still_stepped_back() -> 
     assert all(patch.replicas == 0 for patch in patches)
     assert isinstance(after.step, Retreating)
     assert ID in str(patches[0].annotations)
+
+
+# -- writes that the API server refuses ---
+
+DENIED = 'denied the request: image "nginx:2.0" comes from no registry of ours'
+
+
+def test_a_start_that_an_admission_webhook_refuses_says_so_at_once_and_in_the_end() -> None:
+    waiting = view(0, canary_changed={"images": {"nginx": OLD}, "annotations": {}})
+    starting = state(Starting(), deadline=NOW + 10 * M, looked_at=NOW)
+    decision = decide(PLAIN, starting, seen(waiting, write_trouble=DENIED), (), NOW + S)
+    assert DENIED in decision.why
+    assert decision.forward, "it is tried again all the same"
+    late = decide(PLAIN, replace(starting, deadline=NOW), seen(waiting, write_trouble=DENIED), (), NOW + S)
+    assert isinstance(late.state.step, Retreating)
+    assert DENIED in late.state.step.reason.why
+
+
+def test_a_step_back_that_the_api_server_refuses_tells_a_person_why() -> None:
+    reason = Reason("it failed", "signal", Outcome.FAILED)
+    back = state(Retreating(reason, NOW - 6 * M), deadline=NOW - M, looked_at=NOW)
+    decision = decide(PLAIN, back, seen(view(1), write_trouble="403: cannot patch deployments"), (), NOW + S)
+    (asked,) = notices([decision], NoticeKind.NEEDS_PERSON)
+    assert "403: cannot patch deployments" in asked
+    assert decision.backward

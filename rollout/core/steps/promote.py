@@ -52,11 +52,12 @@ def decide(scene: Scene, state: State, found: Findings, waits: tuple[Wait, ...])
 
 
 def _write(scene: Scene, state: State, step: Promoting, stable: Deployment, blocking: tuple[Wait, ...]) -> Move:
+    because = f": {scene.seen.write_trouble}" if scene.seen.write_trouble else ""
     if state.deadline is not None and scene.now >= state.deadline:
         return retreat.begin(
             scene,
             state,
-            Reason(f"{stable.name} could not be given the new image in time", "promotion-deadline", Outcome.FAILED),
+            Reason(f"{stable.name} could not be given the new image in time{because}", "promotion-deadline", Outcome.FAILED),
         )
     if blocking:
         return Move(state, f"the promotion waits: {blocking[0].why}")

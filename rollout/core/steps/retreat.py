@@ -104,7 +104,7 @@ def _patches(scene: Scene, step: Retreating, view: TargetView) -> tuple[PatchDep
 def _missing(scene: Scene, step: Retreating, view: TargetView, patches: tuple[PatchDeployment, ...]) -> str:
     """Say what is not yet undone; empty when all is."""
     if patches:
-        return patches[0].why
+        return patches[0].why + (f" ({scene.seen.write_trouble})" if scene.seen.write_trouble else "")
     if step.snapshot is not None and not step.leave_stable and view.stable is not None:
         if not scene.seen.leased and restore_stable(scene.execution, view.stable, step.snapshot) is not None:
             return "the stable waits: this daemon's lease is not certain"

@@ -56,7 +56,8 @@ def _make_it_so(scene: Scene, state: State, waits: tuple[Wait, ...], replicas: i
     assert view.canary is not None  # noqa: S101 - as above
     assert view.stable is not None  # noqa: S101 - as above
     if state.deadline is not None and scene.now >= state.deadline:
-        why = f"{view.canary.name} could not be started within {span(plan.spec.start_deadline)}"
+        because = f": {scene.seen.write_trouble}" if scene.seen.write_trouble else ""
+        why = f"{view.canary.name} could not be started within {span(plan.spec.start_deadline)}{because}"
         return retreat.begin(scene, state, Reason(why, "start-deadline", Outcome.FAILED))
     if waits:
         return Move(state, f"the start waits: {waits[0].why}")
@@ -66,9 +67,9 @@ def _make_it_so(scene: Scene, state: State, waits: tuple[Wait, ...], replicas: i
     share = start_share(plan, view.stable)
     if isinstance(share, Refusal):
         return Move(state, share.why, holds=(Wait(HoldKind.SHARE, share.why),))
-    return Move(
-        state, f"starting {view.canary.name}", forward=(start_canary(scene.execution, view.canary, replicas),), wake_in=POLL
-    )
+    trouble = scene.seen.write_trouble
+    words = f"starting {view.canary.name}" + (f"; it was not taken yet: {trouble}" if trouble else "")
+    return Move(state, words, forward=(start_canary(scene.execution, view.canary, replicas),), wake_in=POLL)
 
 
 def _what_is_seen(scene: Scene) -> str:
