@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 notices = typer.Typer(help="Notices: test the channels.", no_args_is_help=True)
 signals = typer.Typer(help="Signals: ask what a plan would ask, now.", no_args_is_help=True)
 
+NOTHING_ASKED = "the plan names no signal: only Kubernetes itself would be watched"
+TESTS_ONLY = "a maintenance is judged by its tests, not by signals; `rollout doctor PLAN` checks what it needs"
 MARKS = {"ok": "ok     ", "warning": "WARNING", "refused": "REFUSED", "failed": "FAILED "}
 
 
@@ -79,7 +81,7 @@ def _preflight(parts: object, plan: Path) -> Iterable[Line]:
     read = load_planfile(plan)
     compiled = read.plan.signals if isinstance(read.plan, CanaryPlan) else ()
     execution = Execution("doctor", read.plan, compiled)
-    lines = [CheckLine("policy", "refused", str(problem)) for problem in parts.desk.check(read.plan)]
+    lines = [CheckLine("plan", "refused", str(problem)) for problem in parts.desk.check(read.plan)]
     if isinstance(read.plan, CanaryPlan):
         return [*lines, *Preflight(parts.clusters, parts.sources, parts.store, parts.clock).examine(execution)]
     state, made = begin(execution, parts.clock.now()), performers(parts)
@@ -105,14 +107,16 @@ def notify_test(
     database: DatabaseOption = None,
 ) -> None:
     """Send a test notice through each channel, and say what each answered."""
-    from rollout.core.errors import RolloutError  # noqa: PLC0415 - lazy
+    from rollout.core.errors import Problem, Refused, RolloutError  # noqa: PLC0415 - lazy
+    from rollout.core.plan_errors import unknown  # noqa: PLC0415 - lazy
     from rollout.engine.doctoring import test_message  # noqa: PLC0415 - lazy
 
     with opened(config, database, outside=True, create=True) as parts:
         chosen = {name: n for name, n in parts.notifiers.items() if channel in {"", name}}
         if not chosen:
-            typer.echo(f"no channel {channel!r} is configured" if channel else "no channel is configured", err=True)
-            raise typer.Exit(EXIT_REFUSED)
+            known = unknown(channel, tuple(parts.notifiers)) if parts.notifiers else "add channels to the daemon's configuration"
+            words = f"no channel {channel!r} is configured" if channel else "no channel is configured"
+            raise Refused(words, (Problem(words, remedy=known),))
         failed = False
         for name, notifier in chosen.items():
             try:
@@ -140,8 +144,10 @@ def signals_test(
     """
     from rollout.adapters.planfile import load_planfile  # noqa: PLC0415 - lazy
     from rollout.core.decision import Execution  # noqa: PLC0415 - lazy
+    from rollout.core.errors import Problem, Refused  # noqa: PLC0415 - lazy
     from rollout.core.evidence_state import Verdict  # noqa: PLC0415 - lazy
     from rollout.core.plan import CanaryPlan  # noqa: PLC0415 - lazy
+    from rollout.core.plan_errors import unknown  # noqa: PLC0415 - lazy
     from rollout.engine.trying import try_signals  # noqa: PLC0415 - lazy
 
     with opened(config, database, outside=True, create=True) as parts:
@@ -149,13 +155,13 @@ def signals_test(
         execution = Execution("signals-test", read, read.signals if isinstance(read, CanaryPlan) else ())
         cluster = parts.clusters.get(execution.target.cluster)
         if cluster is None:
-            typer.echo(f"no cluster {execution.target.cluster!r} is configured", err=True)
-            raise typer.Exit(EXIT_REFUSED)
+            words = f"no cluster {execution.target.cluster!r} is configured"
+            raise Refused(words, (Problem(words, remedy=unknown(execution.target.cluster, tuple(parts.clusters))),))
         trials = list(try_signals(execution, cluster, parts.sources, parts.store, parts.clock))
         if output is Output.JSON:
             emit([_document(trial) for trial in trials])
         elif not trials:
-            typer.echo("the plan names no signal: only Kubernetes itself would be watched")
+            typer.echo(NOTHING_ASKED if isinstance(read, CanaryPlan) else TESTS_ONLY)
         else:
             typer.echo("\n\n".join(_words(trial) for trial in trials))
         counting = {signal.name for signal in execution.signals if signal.counts}

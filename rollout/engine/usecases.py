@@ -184,6 +184,8 @@ class Desk:
 
     def find(self, rollout: str) -> RolloutRow:
         """Find a rollout by id, by the beginning of its id, or by its plan's name (the newest). Raises Refused."""
+        if not rollout.strip():
+            raise Refused("no rollout is named: the name is empty", (Problem("nothing was done", remedy="is a variable empty?"),))
         named = self.store.rollouts(RolloutFilter(plan=rollout, limit=1))
         if named:
             return named[0]

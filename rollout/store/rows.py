@@ -84,7 +84,7 @@ def owed_row(row: Row[Any]) -> OwedNotice:
 def busy(active: RolloutRow) -> Refused:
     """Refuse a second rollout on a target, and name the first."""
     where = placed(active.cluster, active.target)
-    seen = f"{where} has a rollout already, and a target has one at a time: {active.id} ({step_words(active.step)})"
+    seen = f"{where} has a rollout already, and a target has one at a time: {active.id}, {step_words(active.step)}"
     remedy = f"wait for it (`rollout watch {active.id}`), or abort it: `rollout abort {active.id}`"
     return Refused(seen, (Problem(message=seen, remedy=remedy),))
 

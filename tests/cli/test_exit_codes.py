@@ -107,6 +107,16 @@ def test_a_retry_takes_a_reason_as_the_other_commands_do(terminal: Terminal) -> 
         assert "there is no rollout or plan" in terminal.type("retry", "nobody", option, "the disk was full").err
 
 
+@pytest.mark.parametrize("command", ["abort", "pause", "show", "history", "retry"])
+def test_an_empty_name_is_nobody_and_not_the_newest_rollout(terminal: Terminal, command: str) -> None:
+    terminal.type("submit", terminal.plan())
+    for name in ("", " "):
+        answer = terminal.type(command, name)
+        assert answer.code == 2
+        assert "no rollout is named" in answer.err
+    assert "asked to" not in terminal.type("history", "web").out
+
+
 def test_retrying_what_still_runs_is_refused(terminal: Terminal) -> None:
     terminal.type("submit", terminal.plan())
 

@@ -131,3 +131,15 @@ def test_a_submitted_maintenance_can_be_extended_and_cancelled_and_a_canary_cann
     refused = place.type("cancel", canary)
     assert refused.code == 2
     assert "is a canary: cancel is for a maintenance" in refused.err
+
+
+def test_a_maintenance_has_no_signals_to_try_and_says_by_what_it_is_judged(place: Place) -> None:
+    answer = place.type("signals", "test", place.maintenance(), "--config", place.config)
+    assert answer.code == 0
+    assert "judged by its tests" in answer.out
+
+
+def test_a_channel_that_is_not_there_is_refused_with_those_that_are(place: Place) -> None:
+    answer = place.type("notify", "test", "operatons", "--config", place.config)
+    assert answer.code == 2
+    assert "no channel 'operatons' is configured (did you mean operations? allowed: operations)" in answer.err

@@ -59,7 +59,7 @@ def test_a_second_plan_for_a_busy_target_is_refused_and_names_the_first(bench: B
     store = bench.open()
     store.submit(plan(), rollout("first-rollout"))
     with pytest.raises(
-        Refused, match="web/nginx in cluster prod has a rollout already, and a target has one at a time: first-rollout"
+        Refused, match="web/nginx in cluster prod has a rollout already, and a target has one at a time: first-rollout, "
     ):
         store.submit(plan(content="2"), rollout("second-rollout", of=plan(content="2")))
     assert store.plan("nginx", "sha-2") is None
