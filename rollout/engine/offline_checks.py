@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from rollout.core.decision import Execution
-from rollout.core.errors import Refused, Unavailable
+from rollout.core.errors import Refused, Rejected, Unavailable
+from rollout.core.gate import GateObject
 from rollout.core.history import NoticeKind
 from rollout.core.observation import Line, Task, TaskResult
 from rollout.core.offline_facts import plan_in
+from rollout.core.plan_gate import Gate
 from rollout.core.plan_offline import OfflinePlan
 from rollout.core.state import State
 from rollout.core.target import Target
@@ -16,7 +18,7 @@ from rollout.core.wording import listed, plural
 from rollout.engine.offline_gate import is_away
 from rollout.engine.offline_impact import LOOK_TIMEOUT, Impact
 from rollout.engine.offline_work import WorkTasks
-from rollout.engine.overlaps import overlapping
+from rollout.engine.overlaps import gates_shared, overlapping
 from rollout.ports import Clock, Cluster, Gateway, Store
 from rollout.ports_offline import Jobs, Topology
 
@@ -142,6 +144,16 @@ class CheckTasks:
             if is_away(check):
                 raise Unavailable(gate.gateway, check.message)
             yield Line(check.name, check.level, check.message, check.remedy)
+        found = _found(gateway, gate)
+        shared = gates_shared(
+            self._store,
+            plan_in(execution),
+            self._clock.now(),
+            but=execution.id,
+            same=lambda other: _same(gateway, found, gate, other),
+        )
+        for problem in shared:
+            yield Line("gate", "refused", problem.message, problem.remedy)
 
     def assess(self, execution: Execution, state: State, task: Task) -> TaskResult:
         """Who will notice: topology, the gateway's routes, and what the gateway does not see. What cannot be asked is said."""
@@ -160,3 +172,18 @@ class CheckTasks:
         said = first.get("error") or first["state"]
         why = f"{plural(len(bad), 'announcement')} did not arrive, the first at {first['channel']}: {said}"
         return TaskResult(task.key, self._clock.now(), "done", ok=False, why=why)
+
+
+def _found(gateway: Gateway, gate: Gate) -> GateObject | None:
+    """Find the object that a plan's gate stands on; None where it cannot be said which. Raises Unavailable."""
+    try:
+        return gateway.find(gate.target, gate.config.plugin)
+    except (Refused, Rejected):
+        return None
+
+
+def _same(gateway: Gateway, mine: GateObject | None, gate: Gate, other: Gate) -> str:
+    """Name the object where another plan's gate stands on it too, whatever it is called there."""
+    apart = gate.target.rule and other.target.rule and gate.target.rule != other.target.rule
+    theirs = _found(gateway, other) if mine is not None and not apart else None
+    return str(theirs.place) if mine is not None and theirs is not None and theirs.place == mine.place else ""

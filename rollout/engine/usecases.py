@@ -21,7 +21,7 @@ from rollout.core.seasons import without_effect
 from rollout.core.wording import step_words
 from rollout.engine.configured import ANYTHING, Configured
 from rollout.engine.engine import Codec
-from rollout.engine.overlaps import overlapping
+from rollout.engine.overlaps import gates_shared, overlapping
 from rollout.engine.restores import measured_restore
 from rollout.ports import Clock, PlanRow, RolloutFilter, RolloutRow, Store, Submission
 
@@ -77,9 +77,11 @@ class Desk:
         problems = self.check(plan)
         if problems:
             raise Refused(f"plan {plan.name!r} is refused", problems)
+        now = self.clock.now()
         if busy_targets := overlapping(self.store, plan):
             raise Refused(f"plan {plan.name!r}: a target is busy", busy_targets)
-        now = self.clock.now()
+        if busy_gates := gates_shared(self.store, plan, now):
+            raise Refused(f"plan {plan.name!r}: its gate is busy", busy_gates)
         busy = self._superseded(plan, actor, now)
         if busy is not None:
             raise Refused(

@@ -235,3 +235,12 @@ def test_a_gate_whose_route_was_made_anew_under_another_id_is_told_as_a_way_in(p
     result = place.perform("gate-guard", execution, state)
     assert (result.ok, result.facts["gate"]) == (False, "open")
     assert "somebody from outside was let through" in result.why
+
+
+def test_a_gate_that_another_maintenance_names_otherwise_is_found_to_be_the_same(place: Premises) -> None:
+    by_id = {"route": {"id": shop.ROUTE}, "allow": ["127.0.0.1"], "probes": {"outside": [{"url": "/"}]}}
+    other = place.execution(target={"namespace": "shop", "stable": "stock"}, gate=by_id).plan
+    assert refused(place.lines("offline-preflight")) == []
+    row = place.parts.desk.submit(other, "", "alice").rollout
+    (words,) = refused(place.lines("offline-preflight"))
+    assert f"rollout {row.id} closes routes/{shop.ROUTE}" in words

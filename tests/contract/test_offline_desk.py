@@ -124,6 +124,39 @@ def test_a_canary_on_a_second_target_is_refused_and_the_same_plan_twice_is_not(d
         desk.submit(canary_plan(target={"namespace": "shop", "stable": "stock", "service": "stock"}), "", "alice")
 
 
+def test_two_maintenances_of_one_gate_at_one_time_are_refused_for_each_would_put_back_what_the_other_wrote(desk: Desk) -> None:
+    busy = desk.submit(plan(), "", "alice").rollout
+    with pytest.raises(Refused) as refused:
+        desk.submit(plan("stock", targets=("stock",)), "", "alice")
+    (problem,) = refused.value.problems
+    assert problem.key == "spec.gate"
+    assert f"rollout {busy.id} closes routes with id 1 from 2026-11-22 10:00 UTC to 2026-11-22 12:00 UTC" in problem.message
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"window": {"startAt": "2026-11-22 12:00", "timezone": "UTC", "duration": "2h"}},
+        {"gate": {"route": {"id": "2"}, "allow": ["192.0.2.10"], "probes": {"outside": [{"url": "/"}]}}},
+        {"gate": {"gateway": "other", "route": {"id": "1"}, "allow": ["192.0.2.10"], "probes": {"outside": [{"url": "/"}]}}},
+    ],
+)
+def test_another_time_another_route_or_another_gateway_is_free(desk: Desk, more: dict[str, Any]) -> None:
+    desk.submit(plan(), "", "alice")
+    assert desk.submit(plan("stock", targets=("stock",), **more), "", "alice").created
+
+
+def test_a_maintenance_that_has_begun_keeps_its_gate_until_it_has_ended(desk: Desk) -> None:
+    first = desk.submit(plan(), "", "alice").rollout
+    assert isinstance(desk.clock, MovedClock)
+    desk.clock.at += timedelta(hours=5)
+    window = {"startAt": "2026-11-22 20:00", "timezone": "UTC", "duration": "2h"}
+    with pytest.raises(Refused, match="busy"):
+        desk.submit(plan("stock", targets=("stock",), window=window), "", "alice")
+    write(desk, first, outcome=Outcome.FAILED)
+    assert desk.submit(plan("stock", targets=("stock",), window=window), "", "alice").created
+
+
 def test_channels_and_gateways_that_nobody_configured_are_refused(desk: Desk) -> None:
     known = replace(desk, configured=Configured(channels=frozenset({"operations"}), gateways=frozenset({"edge"})))
     problems = known.check(plan(announce={"channels": ["customers"]}))
@@ -155,5 +188,8 @@ def test_a_retry_whose_window_is_over_is_refused(desk: Desk) -> None:
 def test_a_plan_that_follows_nothing_known_is_refused(desk: Desk) -> None:
     (problem,) = desk.check(plan(follows="nobody"))
     assert problem.key == "spec.follows"
-    before = desk.submit(plan("before", targets=("stock",)), "", "alice").rollout
+    day_before = {"startAt": "2026-11-21 10:00", "timezone": "UTC", "duration": "2h"}
+    assert isinstance(desk.clock, MovedClock)
+    desk.clock.at -= timedelta(days=1)
+    before = desk.submit(plan("before", targets=("stock",), window=day_before), "", "alice").rollout
     assert desk.submit(plan(follows="before"), "", "alice").rollout.follows == before.id
