@@ -139,8 +139,10 @@ def maintenance_of(execution: Execution, state: State, events: Sequence[Event]) 
         return None
     latest = plan.latest_rollback_start(execution.earlier_restore, extended=memory.extended)
     opened = any(event.kind == "gate-opened" for event in events)
-    closed = memory.closed_at is not None and not opened
-    return Maintenance(plan, memory, latest, _gate(plan, memory, opened=opened), closed)
+    left = next((event.why for event in events if event.kind == "gate-left"), "")
+    closed = memory.closed_at is not None and not opened and not left
+    gate = f"not put back by us: {left}" if left else _gate(plan, memory, opened=opened)
+    return Maintenance(plan, memory, latest, gate, closed)
 
 
 def _gate(plan: OfflinePlan, memory: OfflineMemory, *, opened: bool) -> str:
