@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -66,6 +67,7 @@ def test_announcements_after_an_extension_name_the_new_end() -> None:
 def late() -> Ladder:
     """The daemon was away from before the first announcement until five minutes after the start."""
     ladder = Ladder(now=START + 5 * M)
+    ladder.state = replace(ladder.state, started_at=START - timedelta(days=4))
     ladder.answer("preflight")
     ladder.answer("assess")
     for _ in range(4):
@@ -84,6 +86,17 @@ def test_a_gate_of_which_nobody_was_told_is_announced_and_asked_about_before_it_
         for task in ladder.look(after=timedelta(seconds=5)).tasks:
             ladder.answer(task.key)
     assert ladder.at(ClosingGate)
+
+
+def test_a_plan_that_is_submitted_at_its_start_begins_with_the_announcement_of_its_beginning() -> None:
+    ladder = Ladder(now=START + timedelta(seconds=30))
+    ladder.answer("preflight")
+    ladder.answer("assess")
+    for _ in range(5):
+        for task in ladder.look(after=timedelta(seconds=5)).tasks:
+            ladder.answer(task.key)
+    assert ladder.at(ClosingGate)
+    assert [notice.title for notice in announced(ladder)] == ["shop/orders: out of service now, until 2026-11-22 11:00 UTC at most"]
 
 
 def test_without_a_word_it_is_cancelled_when_the_grace_is_over() -> None:

@@ -35,7 +35,9 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
         why = f"it did not start within {format_duration(grace)} of {when(scene, start)}{because}"
         return ended_untouched(scene, state, Outcome.CANCELLED, why)
     due = tuple(o for o, at in plan.announcements if at <= scene.now and o not in memory_of(state).announced)
-    if due and (scene.now < start or not memory_of(state).announced):
+    # Who submits a plan that begins now knows it; a daemon that was away until now kept everybody from knowing.
+    missed = state.started_at < start and not memory_of(state).announced
+    if due and (scene.now < start or missed):
         return _announce(scene, state, due)
     state, holds, tasks, tells = _conditions(scene, state)
     if scene.now < start:
