@@ -52,7 +52,7 @@ def rehearse(
     except (Refused, Rejected) as no:
         return (Check("gate", "refused", str(no), "correct the plan's `gate`, or the gateway"),)
     return (
-        Check("gate", "ok", _standing(found, config)),
+        _standing(found, config),
         *_configuration(found, config, admin),
         *(_permission(admin) if admin is not None and not found.place.kind.in_cluster else ()),
         *_beside(gateway, found),
@@ -60,12 +60,13 @@ def rehearse(
     )
 
 
-def _standing(found: GateObject, config: GateConfig) -> str:
+def _standing(found: GateObject, config: GateConfig) -> Check:
     version = f" on APISIX {found.version}" if found.version else ""
     if is_closed(found, config):
-        return f"{found}{version} is found, and closed already"
+        words = f"{found}{version} is closed already, exactly as this plan would: what stood there before is not known"
+        return Check("gate", "refused", words, "open it first, or wait for the maintenance that has closed it")
     now = "has none" if found.save().absent else "has one, which is put back afterwards"
-    return f"{found}{version} is found; of {config.plugin} it {now}"
+    return Check("gate", "ok", f"{found}{version} is found; of {config.plugin} it {now}")
 
 
 def _configuration(found: GateObject, config: GateConfig, admin: AdminClient | None) -> Iterator[Check]:

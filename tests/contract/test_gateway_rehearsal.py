@@ -110,4 +110,7 @@ def test_a_gateway_node_that_does_not_answer_is_told(served: World, failing: Fai
 
 def test_a_gate_that_is_closed_already_is_said_so(served: World) -> None:
     served.gateway.close_gate(served.gateway.find(SHOP_GATE, CLOSED.plugin).place, CLOSED)
-    assert "closed already" in checks(served)[0].message
+    (closed, *_) = checks(served)
+    assert (closed.name, closed.level) == ("gate", "refused")
+    assert "closed already" in closed.message
+    assert not performed(served).ok, "it would be found out when the gate is to be closed, in front of everybody"
