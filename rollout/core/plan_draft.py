@@ -35,6 +35,8 @@ STAND_INS: Mapping[str, Any] = {
     "url": "http://x",
 }
 """What stands for a required value, by its key. Nothing that is said of a stand-in is ever shown."""
+MOST_GUESSED = 200
+"""Unknown keys whose meaning is guessed: a file with more of them is not a plan with a slip of the pen."""
 ROUNDS = 8
 """Taking out one value may bring another to light: an entry without its name, a map without its one key."""
 
@@ -96,7 +98,7 @@ class Draft:
             return False
         key = path[-1]
         self.holes.add(self._path_as_written(path))
-        if kind == "extra_forbidden" and isinstance(holder, dict):
+        if kind == "extra_forbidden" and isinstance(holder, dict) and len(self.holes) <= MOST_GUESSED:
             meant = nearest(str(key), keys_at(self.model, path[:-1]))
             if meant and meant not in holder:
                 self.holes.add(self._path_as_written((*path[:-1], meant)))
@@ -113,7 +115,9 @@ class Draft:
         return False
 
     def _numbers(self, path: Path, length: int) -> list[int]:
-        return self.kept.setdefault(path, list(range(length)))
+        if path not in self.kept:
+            self.kept[path] = list(range(length))
+        return self.kept[path]
 
     def _path_as_written(self, path: Path) -> Path:
         """Turn a path of the draft into one of the document: entries of a list may have moved up."""

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
 from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator
 
 from rollout.core.freeze import LocalTime, format_local
 from rollout.core.plan_base import Contradiction, Part
-from rollout.core.quantities import Duration, DurationOrZero, Zone, format_duration
+from rollout.core.quantities import Duration, DurationOrZero, Zone, format_duration, wrong
 
 LEAST_GRACE = timedelta(minutes=1)
+
+
+FIRST_YEAR, LAST_YEAR = 2000, 2999
 
 
 def local_to_utc(local: datetime, zone: str) -> datetime | str:
@@ -27,10 +33,17 @@ def local_to_utc(local: datetime, zone: str) -> datetime | str:
     return f"does not happen in {zone}: the clocks are set forward"
 
 
+def _within_reach(local: datetime) -> datetime:
+    """Refuse a year with which no calendar could reckon further."""
+    if not FIRST_YEAR <= local.year <= LAST_YEAR:
+        raise wrong(f"{format_local(local)} is not a time to plan for", f"a year from {FIRST_YEAR} to {LAST_YEAR}")
+    return local
+
+
 class Window(Part):
     """From `startAt` (local time in `timezone`) for `duration`. A start later than `startGrace` is cancelled, not run late."""
 
-    start_at: LocalTime
+    start_at: Annotated[LocalTime, AfterValidator(_within_reach)]
     timezone: Zone
     duration: Duration
     start_grace: DurationOrZero = timedelta(minutes=15)

@@ -189,3 +189,45 @@ def test_there_is_a_stand_in_for_every_value_that_is_required() -> None:
 
 def test_a_path_is_read_as_it_is_written() -> None:
     assert path_of("tests.*.job.deadline") == ("tests", "*", "job", "deadline")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [{"signals": [7] * 19_000}, {"signals": [{"presett": "x"}] * 6_000}, {f"k{number}": 1 for number in range(9_000)}],
+    ids=["entries", "keys of entries", "keys"],
+)
+def test_thousands_of_errors_hide_nothing(spec: dict[str, Any]) -> None:
+    _, located = check_document(canary(soak="1h", **spec), check)
+    assert any("minimumSoak" in one.problem.message for one in located)
+
+
+ODD: tuple[Any, ...] = (
+    None, True, 7, -1, "", "1h", "0s", "0%", "100%", [], {}, ["a"], {"a": 1}, "9999-12-31 23:59", "0001-01-01 00:00",
+    "2026-03-29 02:30", "Europe/Berlin", "0.0.0.0/0", "a" * 300, {"template": "x"}, {"preset": "nope"},
+    {"promql": {"events": "x", "gauge": "y"}}, BROKEN,
+)  # fmt: skip
+"""Values that are right in one place and wrong, or contradictory, in others."""
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_whatever_is_left_of_a_plan_can_be_judged(data: st.DataObject) -> None:
+    document = copy.deepcopy(EXAMPLES[data.draw(st.sampled_from(sorted(EXAMPLES)))])
+    for _ in range(data.draw(st.integers(1, 5))):
+        path = data.draw(st.sampled_from([("kind",), *sorted(places(document), key=str)]))
+        holder = document
+        for part in path[:-1]:
+            holder = holder[part]
+        if path == ("kind",) or data.draw(st.booleans()):
+            holder[path[-1]] = copy.deepcopy(data.draw(st.sampled_from(ODD)))
+        else:
+            del holder[path[-1]]
+    plan, located = check_document(document, check)
+    assert (plan is None) == bool(located)
+    assert all(str(one.problem) for one in located)
+
+
+@pytest.mark.parametrize("start", ["9999-12-31 23:59", "0001-01-01 00:00"])
+def test_a_window_at_the_end_of_the_calendar_is_refused_and_no_surprise(start: str) -> None:
+    window = {"startAt": start, "timezone": "Pacific/Kiritimati", "duration": "31d"}
+    assert keys(offline(window=window)) == ["spec.window.startAt"]

@@ -103,7 +103,7 @@ def mutated(seed: int, examples: Sequence[Path]) -> bytes:
 def read_plan(content: bytes) -> bool:
     """Read it as a plan and use it as submitting does; say whether it was one. Refused with problems is an answer, too."""
     try:
-        plan = parse_planfile(content, "plan.yaml").plan
+        plan = parse_planfile(content, "plan.yaml", Policy().check).plan
     except Refused as refused:
         _can_be_read(refused)
         return False
