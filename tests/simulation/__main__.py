@@ -1,6 +1,7 @@
 """`python -m tests.simulation --seeds 2000 [--from N]` plays seeds; `--replay SEED` tells one as a story.
 
-`--like hotfix` plays only stories whose first line has that word in it, as many as asked for.
+`--like hotfix` plays only stories whose first line has that word in it, as many as asked for. `--offline` plays maintenances
+instead of canaries, and `--keep-going` prints every seed that fails instead of the first.
 """
 
 from __future__ import annotations
@@ -9,27 +10,47 @@ import argparse
 import gc
 import sys
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from itertools import chain, count, islice
 
+from tests.simulation.offline_play import simulate_offline
+from tests.simulation.offline_tale import tale
 from tests.simulation.scenario import scenario
 from tests.simulation.simulation import Result, simulate
 
 
-def chosen(first: int, seeds: int, like: str) -> list[int]:
+@dataclass(frozen=True)
+class Kind:
+    """One kind of stories: how a seed is played, and what it is about."""
+
+    option: str
+    simulate: Callable[[int], Result]
+    words: Callable[[int], str]
+
+
+CANARY = Kind("", simulate, lambda seed: scenario(seed).words)
+OFFLINE = Kind("--offline ", simulate_offline, lambda seed: tale(seed).words)
+
+
+def chosen(first: int, seeds: int, like: str, kind: Kind = CANARY) -> list[int]:
     """Number the stories to play."""
-    return list(islice((seed for seed in count(first) if not like or like in scenario(seed).words), seeds))
+    return list(islice((seed for seed in count(first) if not like or like in kind.words(seed)), seeds))
 
 
-def play(numbers: list[int], *, workers: int = 2, keep_going: bool = False) -> tuple[Counter[str], list[Result]]:
+def play(
+    numbers: list[int], *, workers: int = 2, keep_going: bool = False, offline: bool = False
+) -> tuple[Counter[str], list[Result]]:
     """Play seeds in processes; return how many ended how, and those that broke an invariant."""
     outcomes: Counter[str] = Counter()
     broken: list[Result] = []
     chunks = [numbers[index : index + 20] for index in range(0, len(numbers), 20)]
+    some = partial(play_some, offline=offline, keep_going=keep_going)
     with ProcessPoolExecutor(workers) if workers > 1 else nullcontext() as pool:
-        for result in chain.from_iterable((pool.map if pool is not None else map)(play_some, chunks)):
+        for result in chain.from_iterable((pool.map if pool is not None else map)(some, chunks)):
             outcomes[result.outcome] += 1
             if result.broken:
                 broken.append(result)
@@ -47,22 +68,23 @@ def _spare_the_collector() -> None:
     gc.freeze()
 
 
-def play_some(seeds: list[int]) -> list[Result]:
-    """Play seeds one after another, up to the first that breaks, in a process of its own."""
+def play_some(seeds: list[int], *, offline: bool = False, keep_going: bool = False) -> list[Result]:
+    """Play seeds one after another, up to the first that breaks (or all), in a process of its own."""
+    kind = OFFLINE if offline else CANARY
     played: list[Result] = []
     _spare_the_collector()
     for seed in seeds:
-        result = simulate(seed)
+        result = kind.simulate(seed)
         played.append(result if result.broken else Result(seed, result.outcome))
-        if result.broken:
+        if result.broken and not keep_going:
             break
     return played
 
 
-def tell(seed: int) -> int:
+def tell(seed: int, kind: Kind) -> int:
     """Print one seed step by step."""
-    print(f"seed {seed}: {scenario(seed).words}")
-    result = simulate(seed)
+    print(f"seed {seed}: {kind.words(seed)}")
+    result = kind.simulate(seed)
     print("\n".join(result.story))
     print(f"\n{result.broken or result.outcome}")
     return 1 if result.broken else 0
@@ -76,14 +98,16 @@ def main() -> int:
     parser.add_argument("--keep-going", action="store_true")
     parser.add_argument("--replay", type=int)
     parser.add_argument("--like", default="")
+    parser.add_argument("--offline", action="store_true")
     asked = parser.parse_args()
+    kind = OFFLINE if asked.offline else CANARY
     if asked.replay is not None:
-        return tell(asked.replay)
-    numbers = chosen(asked.first, asked.seeds, asked.like)
-    outcomes, broken = play(numbers, workers=asked.workers, keep_going=asked.keep_going)
+        return tell(asked.replay, kind)
+    numbers = chosen(asked.first, asked.seeds, asked.like, kind)
+    outcomes, broken = play(numbers, workers=asked.workers, keep_going=asked.keep_going, offline=asked.offline)
     print(", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common()))
     for result in broken:
-        print(f"seed {result.seed}: {result.broken}\n    python -m tests.simulation --replay {result.seed}")
+        print(f"seed {result.seed}: {result.broken}\n    python -m tests.simulation {kind.option}--replay {result.seed}")
     return 1 if broken else 0
 
 

@@ -8,23 +8,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any
 
 from rollout.core.commands import Verb
-from rollout.core.decision import Timing
 from rollout.core.errors import RolloutError
 from rollout.core.history import NoticeKind, Outcome
 from rollout.core.policy import Policy
 from rollout.core.state import State
 from rollout.core.state_offline import BackingUp, BackStage, Deciding, Migrating, RollingBack
-from rollout.engine.engine import Engine, Setup
-from rollout.engine.offline_checks import CheckTasks
-from rollout.engine.offline_gate import GateTasks
-from rollout.engine.offline_work import WorkTasks
-from rollout.engine.outbox import Outbox
-from rollout.engine.upkeep import Upkeep
 from rollout.engine.usecases import Desk
-from rollout.engine.workers import Inline
 from rollout.sandbox.behaviour import Behaviour
 from rollout.sandbox.kube_objects import Json
 from rollout.sandbox.storage import Change
@@ -32,15 +25,12 @@ from rollout.sandbox.world import World
 from rollout.store.memory import MemoryStore
 from rollout.store.reading import StoredCodec
 from tests.simulation.dice import Crash, Dice
+from tests.simulation.offline_daemon import Daemon
 from tests.simulation.offline_invariants import GUARDED, OPENING, UNDER_WAY, Broken, Rule
 from tests.simulation.offline_players import (
     OUTSIDE,
     Database,
-    NoCommands,
     WorldApisix,
-    WorldGateway,
-    WorldJobs,
-    WorldRequests,
 )
 from tests.simulation.offline_tale import (
     ARTIFACT,
@@ -57,7 +47,7 @@ from tests.simulation.offline_tale import (
     manifests,
     plan_for,
 )
-from tests.simulation.players import Channel, Outages, PlayedCluster, PlayedStore, Stage
+from tests.simulation.players import Channel, Outages, Stage
 from tests.simulation.pretend import START, WorldClock
 
 
@@ -85,12 +75,14 @@ class Story:
         self.hand_opened: datetime | None = None
         self.hand_scaled: datetime | None = None
         self.deaths = 0
-        self.engine: Engine | None = None
+        self.daemons: list[Daemon] = []
+        self._names = count(1)
+        self._codec = StoredCodec(self.inner)
         self.rollout = ""
         self.acted: list[str] = []
         self.person_at: datetime | None = None
-        self.asleep_until = START
-        self.awake_since = START
+        self.unwatched = timedelta()
+        """So long nobody has seen to the rollout since a hand opened its gate: asleep, dead, or without the lease."""
         self._decoded: tuple[int, State] | None = None
         self.world.observers.append(self._watch)
 
@@ -112,31 +104,22 @@ class Story:
         self.world.behaviours[RESTORE] = kinds[self.tale.restore]
 
     def born(self) -> None:
-        """Start a daemon; what the one before knew in memory is gone."""
-        self.inner.release("d1")
-        self.cluster = PlayedCluster(self.stage, "d1", self)
-        store: Any = PlayedStore(self.stage, self.inner)
-        gateway: Any = WorldGateway(self.apisix, self.stage)
-        jobs = {"default": WorldJobs(self.world, self.stage)}
-        requests = WorldRequests(self.apisix, self.stage, self._passes)
-        work = WorkTasks(jobs, self._no_template, requests, NoCommands(), self.clock)
-        checks = CheckTasks({"default": self.cluster}, jobs, {"apisix": gateway}, {}, work, store, self.clock)
-        performers = {**checks.performers(), **GateTasks({"apisix": gateway}, self.clock).performers(), **work.performers()}
-        setup = Setup("d1", Policy(), Timing(), ("ops",), timedelta(days=30))
-        self.codec = StoredCodec(self.inner)
-        self.engine = Engine(setup, store, {"default": self.cluster}, performers, self.codec, self.clock, Inline())
-        self.upkeep = Upkeep(self.engine, {})
-        self.outbox = Outbox(store, {"ops": self.channel}, self.clock, Inline())
+        """Start a daemon; what the ones before know is theirs."""
+        self.daemons.append(Daemon(self, f"d{next(self._names)}"))
+        self._say(f"{self.daemons[-1].name} starts")
 
-    def _no_template(self, name: str) -> Json:
-        raise AssertionError(name)
+    def _die(self, daemon: Daemon) -> None:
+        self._say(f"{daemon.name} is dead")
+        self.deaths += 1
+        daemon.cluster.close()
+        self.daemons.remove(daemon)
+        self.born()
 
-    def _passes(self, image: str) -> bool:
+    def passes(self, image: str) -> bool:
         return self.database.schema == ("old" if image == OLD else "new") and (image == OLD or self.tale.new_passes)
 
     def sent(self, daemon: str, patch: Any) -> None:  # noqa: ANN401 - the Referee's signature
-        del daemon
-        self._say(f"sent: {patch.why}")
+        self._say(f"{daemon} sends: {patch.why}")
 
     # -- the world, watched -------------------------------------------------------------------------------------------
 
@@ -144,7 +127,7 @@ class Story:
         row = self.inner.rollout(self.rollout)
         assert row is not None
         if self._decoded is None or self._decoded[0] != row.version:
-            self._decoded = (row.version, self.codec.state(row.state, row.id))
+            self._decoded = (row.version, self._codec.state(row.state, row.id))
         return self._decoded[1]
 
     def _watch(self, change: Change) -> None:
@@ -236,18 +219,17 @@ class Story:
             raise Broken(Rule.IN_TIME, f"still {type(state.step).__name__} after the last moment for a way back")
 
     def down(self) -> timedelta:
-        """How long the gateway was away: nobody could close the gate again."""
-        return sum((b - a for a, b in self.outages.spans.get("gateway", ())), timedelta())
+        """How long the gateway was away, or nobody was there: nobody could close the gate again."""
+        return sum((b - a for a, b in self.outages.spans.get("gateway", ())), self.unwatched)
 
     def run(self) -> Outcome:
         """Tell it to its end, and check what must be true there."""
         self.born()
-        assert self.engine is not None
-        desk = Desk(self.inner, self.codec, self.clock, Policy())
+        desk = Desk(self.inner, self._codec, self.clock, Policy())
         self.rollout = desk.submit(self.plan, "test", "me").rollout.id
         end = START + 12 * H
         hands = [(START + after, what) for after, what in self.tale.hands]
-        last_upkeep = last_probe = self.world.now - M
+        last_probe = self.world.now - M
         while self.world.now < end:
             row = self.inner.rollout(self.rollout)
             assert row is not None
@@ -257,30 +239,23 @@ class Story:
                 self._hand(hands.pop(0)[1], desk)
             self._person(desk)
             self._land_late()
-            if self.world.now < self.asleep_until:
-                self.world.advance_by(20 * timedelta(seconds=1))
-                continue
-            try:
-                if self.world.now - last_upkeep >= timedelta(seconds=20):
-                    last_upkeep = self.world.now
-                    self.upkeep.keep_lease()
-                    self.upkeep.claim()
-                    self.upkeep.fetch_commands()
-                    self.outbox.deliver()
-                for rollout in self.engine.wakes.due(self.clock.now(), 10):
-                    self.engine.tick(rollout)
-            except Crash:
-                self._say("CRASH")
-                self.deaths += 1
-                self.cluster.close()
-                self.born()
-            if self.engine.bugs:
-                raise Broken(Rule.NO_BUG, "a bug in the engine")
+            for daemon in list(self.daemons):
+                self._work(daemon)
             if self.world.now - last_probe >= timedelta(seconds=20):
                 last_probe = self.world.now
                 self.look_from_outside()
             self._step()
         return self._check_end(end)
+
+    def _work(self, daemon: Daemon) -> None:
+        if not daemon.awake:
+            return
+        try:
+            daemon.work()
+        except Crash:
+            self._die(daemon)
+        if daemon.engine.bugs:
+            raise Broken(Rule.NO_BUG, "a bug in the engine")
 
     def _land_late(self) -> None:
         """Let writes land whose client has long given up."""
@@ -293,14 +268,17 @@ class Story:
                 self._say(f"  declined: {error}")
 
     def _step(self) -> None:
-        assert self.engine is not None
-        soon = [self.world.now + timedelta(seconds=60), *(x[0] for x in self._later)]
-        wake = self.engine.wakes.next_at()
-        due = self.world.next_due()
-        soon += [x for x in (wake, due) if x is not None]
-        self.world.advance(max(min(soon), self.world.now + timedelta(milliseconds=200)))
+        awake = [daemon for daemon in self.daemons if daemon.awake]
+        soon = [self.world.now + timedelta(seconds=20), *(x[0] for x in self._later)]
+        soon += [at for daemon in awake if (at := daemon.engine.wakes.next_at()) is not None]
+        if (due := self.world.next_due()) is not None:
+            soon.append(due)
+        before, watched = self.world.now, any(daemon.watches(self.rollout) for daemon in awake)
+        self.world.advance(max(min(soon), before + timedelta(milliseconds=200)))
+        if not watched:
+            self.unwatched += self.world.now - before
 
-    def _hand(self, what: str, desk: Desk) -> None:  # noqa: C901 - one case for each hand
+    def _hand(self, what: str, desk: Desk) -> None:
         self._say(f"HAND: {what}")
         now = self.world.now
         try:
@@ -308,7 +286,7 @@ class Story:
                 case "gate opened by hand":
                     if self.apisix.gate() is not None and self.apisix.gate() != self.original:
                         self.apisix.call("PATCH", "/routes/1", '{"plugins": {"ip-restriction": null}}')
-                        self.hand_opened = now
+                        self.hand_opened, self.unwatched = now, timedelta()
                 case "scaled up by hand":
                     step = self._state().step
                     restores = isinstance(step, RollingBack) and step.stage is BackStage.RESTORE
@@ -323,16 +301,22 @@ class Story:
                         self._soon(15 * M, "resume", lambda: self._tell(desk, Verb.RESUME))
                 case "extend":
                     self._tell(desk, Verb.EXTEND, (("by", "30m"),))
-                case "daemon asleep":
-                    self.asleep_until = now + timedelta(minutes=self.tale.random.choice((5, 50)))
-                case "daemon gone":
-                    self.asleep_until = now + 50 * M
-                case "daemon killed":
-                    self.deaths += 1
-                    self.cluster.close()
-                    self.born()
+                case _:
+                    self._hand_on_daemons(what)
         except RolloutError as error:
             self._say(f"  declined: {error}")
+
+    def _hand_on_daemons(self, what: str) -> None:
+        """A laptop's lid (nobody else is there), SIGSTOP (another one starts, the first wakes with what it knew), kill -9."""
+        if what == "daemon killed":
+            for daemon in [daemon for daemon in self.daemons if daemon.awake]:
+                self._die(daemon)
+            return
+        minutes = {"daemon asleep": (5, 50), "daemon gone": (50,), "daemon stalled": (2, 4, 9)}[what]
+        for daemon in self.daemons:
+            daemon.sleep(self.tale.random.choice(minutes) * M)
+        if what == "daemon stalled":
+            self.born()
 
     def _person(self, desk: Desk) -> None:
         """Answer what is asked, now and then; in the end somebody always does."""
@@ -389,7 +373,8 @@ class Story:
         image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
         if left_closed:
             return row.outcome
-        wanted = ("new", NEW) if row.outcome is Outcome.SUCCEEDED else ("old", OLD)
+        opened = "gate-opened" in kinds and "stepping-back" not in kinds  # whoever aborts then gets nothing undone
+        wanted = ("new", NEW) if row.outcome is Outcome.SUCCEEDED or opened else ("old", OLD)
         schema = "mixed" if self.database.mixed else self.database.schema
         if (schema, image) != wanted or deployment["spec"]["replicas"] != 2:
             found = f"{deployment['spec']['replicas']} x {image} on schema {schema}"

@@ -35,6 +35,18 @@ class Tale:
     before: Json | None = None
     hands: list[tuple[timedelta, str]] = field(default_factory=list)
 
+    @property
+    def words(self) -> str:
+        """Say what the story is about."""
+        jobs = ", ".join(
+            f"{name} {how}" for name, how in (("backup", self.backup), ("migration", self.migrate), ("restore", self.restore))
+        )
+        new = "passes its tests" if self.new_passes else "fails its tests"
+        before = "a gate with a blacklist" if self.before else "no gate before"
+        hands = ", ".join(f"{what} after {round(after.total_seconds() / 60)} min" for after, what in self.hands) or "nothing"
+        return (f"{jobs}; the new version {new}; on failure {self.on_failure}, and people say {self.person}; {before}; "
+                f"meanwhile: {hands}; trouble {self.trouble:.0%} a call")  # fmt: skip
+
 
 def tale(seed: int) -> Tale:
     """Draw one."""
@@ -49,7 +61,7 @@ def tale(seed: int) -> Tale:
     made.person = random.choice(("rollback", "nobody", "approve", "open", "abort"))
     made.before = random.choice((None, None, {"blacklist": ["203.0.113.9"], "message": "go away"}))
     happen = ("gate opened by hand", "scaled up by hand", "gateway away", "store away", "cluster away", "abort", "pause", "extend",
-              "cancel", "daemon killed", "daemon asleep")  # fmt: skip
+              "cancel", "daemon killed", "daemon asleep", "daemon stalled")  # fmt: skip
     for _ in range(random.choice((0, 0, 1, 2))):
         after = random.choice((timedelta(hours=random.uniform(0, 1)), H + timedelta(minutes=random.uniform(0.5, 9))))
         made.hands.append((after, random.choice(happen)))
