@@ -15,7 +15,7 @@ from tests.simulation.offline_tale import Tale, tale
 from tests.simulation.planted_offline import PLANTED, STORIES, caught_by
 
 SEEDS = 400
-AT_ONCE = 50
+AT_ONCE = 25
 WEATHER = ("store away", "gateway away", "cluster away", "daemon killed", "daemon asleep", "daemon stalled", "gate opened by hand")
 
 
