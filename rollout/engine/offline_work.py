@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from rollout.core.decision import Execution
-from rollout.core.errors import Refused, Unavailable
+from rollout.core.errors import Refused, Rejected, Unavailable
 from rollout.core.job_template import ROLLOUT_ID, Artifact, artifact_in, rendered
 from rollout.core.junit import cases_in
 from rollout.core.observation import Line, Task, TaskResult
@@ -102,8 +102,13 @@ class WorkTasks:
         """Bring one attempt to rest for good, and say when no pod of it is left."""
         name = task.argument("job")
         manifest = self.manifest(execution, state, _job_of(execution, name), name, task.argument("attempt"))
-        seen = self._of(execution).halt(manifest["metadata"]["namespace"], manifest)
         called = manifest["metadata"]["name"]
+        try:
+            seen = self._of(execution).halt(manifest["metadata"]["namespace"], manifest)
+        except Rejected as no:  # nothing goes on before it is at rest: somebody mends it, so it is asked again
+            return TaskResult(
+                task.key, self._clock.now(), "unavailable", ok=False, why=f"Job {called} cannot be brought to rest: {no}"
+            )
         if seen.phase is JobPhase.RUNNING:
             why = f"Job {called} is not at rest yet: {seen.why}"
             return TaskResult(task.key, self._clock.now(), "unavailable", ok=False, why=why)

@@ -13,7 +13,7 @@ import pytest
 from rollout.adapters.clock import SystemClock
 from rollout.adapters.work import HttpRequests, LocalCommands
 from rollout.core.decision import Execution
-from rollout.core.errors import Refused, Unavailable
+from rollout.core.errors import Refused, Rejected, RolloutError, Unavailable
 from rollout.core.machine import begin
 from rollout.core.observation import Task, TaskResult
 from rollout.core.state import State
@@ -33,7 +33,7 @@ class PretendJobs:
 
     def __init__(self) -> None:
         self.made: list[Mapping[str, Any]] = []
-        self.shows: list[JobSeen | Unavailable] = []
+        self.shows: list[JobSeen | RolloutError] = []
 
     def ensure(self, namespace: str, manifest: Mapping[str, Any]) -> None:
         self.made.append(manifest)
@@ -42,7 +42,7 @@ class PretendJobs:
         if not any(made["metadata"]["name"] == name for made in self.made):
             return None
         shown = self.shows.pop(0)
-        if isinstance(shown, Unavailable):
+        if isinstance(shown, RolloutError):
             raise shown
         return shown
 
@@ -300,3 +300,11 @@ def test_a_job_that_was_seen_and_is_gone_is_not_made_again() -> None:
 def test_a_job_that_runs_says_that_it_is_there() -> None:
     desk = Desk()
     assert desk.job("migrate", JobSeen(JobPhase.RUNNING)).facts == {"job": "orders-3-0-1a2b3c4d-migrate-1"}
+
+
+def test_a_job_that_may_not_be_brought_to_rest_is_asked_again_when_that_is_mended() -> None:
+    desk = Desk()
+    desk.jobs.shows = [Rejected("kubernetes test", "403: our account may not patch jobs", code=403)]
+    result = desk.work.halt(desk.execution, desk.state, halt_task("migrate", 1))
+    assert (result.state, result.ok) == ("unavailable", False), "an answer would never be asked for again"
+    assert "403" in result.why
