@@ -128,6 +128,8 @@ class WorkTasks:
         metadata["labels"] = {**(metadata.get("labels") or {}), "rollout/id": execution.id}
         spec = _once(manifest.get("spec") or {})
         spec.pop("ttlSecondsAfterFinished", None)  # its name stays taken: cleared away and asked for again, it would run again
+        if name == "sessions":
+            spec["ttlSecondsAfterFinished"] = 3600  # there is one every ten seconds, and asking twice changes nothing
         spec.setdefault("activeDeadlineSeconds", round(job.deadline.total_seconds()))
         return {**manifest, "metadata": metadata, "spec": spec}
 

@@ -308,3 +308,10 @@ def test_a_job_that_may_not_be_brought_to_rest_is_asked_again_when_that_is_mende
     result = desk.work.halt(desk.execution, desk.state, halt_task("migrate", 1))
     assert (result.state, result.ok) == ("unavailable", False), "an answer would never be asked for again"
     assert "403" in result.why
+
+
+def test_the_many_jobs_that_only_count_sessions_are_cleared_away_by_the_cluster() -> None:
+    desk = Desk(quiesce={"sessions": {"manifest": JOB}})
+    desk.job("sessions", JobSeen(JobPhase.RUNNING, "", NOW))
+    (made,) = desk.jobs.made
+    assert made["spec"]["ttlSecondsAfterFinished"] == 3600
