@@ -51,6 +51,7 @@ def test_an_announcement_says_when_in_the_plans_zone_what_and_why() -> None:
     (told,) = announced(ladder)
     assert "from 2026-11-22 10:00 CET (09:00 UTC) to 2026-11-22 12:00 CET (11:00 UTC) at most" in told.why
     assert told.evidence[0] == "Orders get a new database. Call 12345 if that hurts."
+    assert told.next_action == "From then on requests are answered: Under maintenance, please try again later"
 
 
 def test_announcements_after_an_extension_name_the_new_end() -> None:

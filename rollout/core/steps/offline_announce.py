@@ -69,7 +69,7 @@ def _announce(scene: Scene, state: State, due: tuple[timedelta, ...]) -> Move:
         notice=NoticeKind.ANNOUNCEMENT,
         title=f"{scene.execution.target}: out of service {'from now on' if late else f'in {span(start - scene.now)}'}",
         lines=_about(scene, state),
-        next_action=f"Requests get: {plan.spec.gate.message}",
+        next_action=f"From then on requests are answered: {plan.spec.gate.message}",
         facts=(("offset", format_duration(due[-1])), ("merged", str(len(due) - 1))),
     )
     state = remember(state, announced=(*memory_of(state).announced, *due), announced_late=late)
@@ -127,7 +127,7 @@ def _begin(scene: Scene, state: State) -> Move:
         notice=NoticeKind.ANNOUNCEMENT,
         title=f"{scene.execution.target}: out of service now, until {when(scene, window_end(scene, state))} at most",
         lines=_about(scene, state),
-        next_action=f"Requests get: {plan.spec.gate.message}",
+        next_action=f"Until it is open again requests are answered: {plan.spec.gate.message}",
         post_on=scene.execution.target.stable,
     )
     every = tuple(o for o, _ in plan.announcements)
