@@ -138,3 +138,21 @@ def test_a_short_watch_still_waits_for_a_lost_write_that_may_close_the_gate_agai
         for task in ladder.look(after=M, images=NEW).tasks:
             ladder.answer(task.key)
     assert isinstance(ladder.state.step, Ended)
+
+
+def test_an_open_gate_that_somebody_keeps_changed_is_told_once_and_not_every_minute() -> None:
+    ladder = in_step(WatchingOpen(START, Outcome.SUCCEEDED, "tested"), saved_gate=SAVED, closed_at=START, before=(BEFORE,))
+    for _ in range(20):
+        for task in ladder.look(after=M, images=NEW).tasks:
+            ladder.answer(task.key, ok=False)
+    assert ladder.told.count("gate-watch") > 10, "history has every time"
+    assert len([notice for notice in ladder.notices if notice.kind is NoticeKind.GATE]) == 1
+
+
+def test_every_late_write_that_was_taken_back_is_told() -> None:
+    ladder = in_step(WatchingOpen(START, Outcome.SUCCEEDED, "tested"), saved_gate=SAVED, closed_at=START, before=(BEFORE,))
+    for _ in range(3):
+        for task in ladder.look(after=M, images=NEW).tasks:
+            ladder.answer(task.key, ok=False, facts={"reopened": "yes"})
+    ladder.look(after=M, images=NEW)
+    assert len([notice for notice in ladder.notices if notice.kind is NoticeKind.GATE]) == 3

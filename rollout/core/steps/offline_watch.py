@@ -10,7 +10,8 @@ from datetime import timedelta
 
 from rollout.core.decision import Move, Scene, Tell, Wait, enter
 from rollout.core.history import NoticeKind, Outcome
-from rollout.core.observation import Task
+from rollout.core.holds import QUIET
+from rollout.core.observation import Task, TaskResult
 from rollout.core.offline_facts import memory_of, newest, plan_in, remember, repeated, serves, trouble, views
 from rollout.core.state import Ended, HoldKind, Reason, State
 from rollout.core.state_offline import WatchingOpen
@@ -20,6 +21,7 @@ from rollout.core.wording import span
 EVERY = timedelta(minutes=1)
 UNSEEN = timedelta(minutes=3)
 """So much later than it should be a look at the open gate is asked about."""
+CHANGED = "gate-watch"
 TO_DO = "The watch begins again when it is well. `rollout abort` ends it, nothing is undone; then a hotfix goes with --follows."
 
 
@@ -32,8 +34,8 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
     tells: tuple[Tell, ...] = ()
     looked = newest(scene, "watch", step.since)
     if looked is not None and not looked.ok and looked.key > memory_of(state).guard_told:
-        tells = (Tell("gate-watch", looked.why, notice=NoticeKind.GATE, title=f"{scene.execution.target}: the open gate changed"),)
-        state = remember(state, guard_told=looked.key)
+        state, item = _changed(scene, state, looked)
+        tells = (item,)
     if step.ends_as is not Outcome.SUCCEEDED:
         return _after_the_way_back(scene, state, step, task, tells)
     lacks = "the cluster cannot be seen"
@@ -64,6 +66,18 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
         post_on=scene.execution.target.stable,
     )
     return Move(enter(state, Ended(step.ends_as, step.why, scene.now), scene.now, None), why, tells=(*tells, item))
+
+
+def _changed(scene: Scene, state: State, looked: TaskResult) -> tuple[State, Tell]:
+    """Tell what became of the open gate: a change that stays once an hour, a late write that was taken back every time."""
+    told = dict(state.told)
+    quiet = CHANGED in told and scene.now - told[CHANGED] < QUIET and offline_open.REOPENED not in looked.facts
+    title = f"{scene.execution.target}: the open gate changed"
+    if not quiet:
+        told[CHANGED] = scene.now
+        state = replace(state, told=tuple(sorted(told.items())))
+    item = Tell(CHANGED, looked.why, notice=None if quiet else NoticeKind.GATE, title=title)
+    return remember(state, guard_told=looked.key), item
 
 
 def ended_early(scene: Scene, state: State, stop: Reason) -> Move:
