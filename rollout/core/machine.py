@@ -92,8 +92,9 @@ def _scene(question: Question, state: State, seen: Observation, now: datetime) -
     view = seen.view
     seen_cohorts = cohorts(view, question.execution.image) if isinstance(view, TargetView) else Cohorts((), ())
     elapsed = max(timedelta(), now - state.looked_at) if state.looked_at is not None else timedelta()
-    gap = elapsed if elapsed <= question.timing.longest_gap else timedelta()
-    missed = watched.missed(state.looked_at, now, gap if not seen.taken_over else timedelta(), question.timing)
+    near = elapsed <= question.timing.longest_gap and not seen.taken_over
+    gap = elapsed if near else timedelta()
+    missed = watched.missed(state.looked_at, now, gap, question.timing)
     return Scene(question.execution, seen, question.policy, question.timing, now, gap, seen_cohorts, elapsed, missed)
 
 

@@ -181,6 +181,13 @@ def test_a_person_who_is_waited_for_has_the_whole_time_whatever_the_clock_does()
     assert eye.left, eye.why
 
 
+@pytest.mark.parametrize("heir", [True, False])
+def test_the_minute_in_which_a_daemon_died_and_another_came_is_not_credited(heir: bool) -> None:  # noqa: FBT001 - both sides
+    step = decide(PLAIN, replace(SOAKING, looked_at=NOW), seen(view(), taken_over=heir), (), NOW + M).state.step
+    assert isinstance(step, Soaking)
+    assert step.credited == (H if heir else H + M)
+
+
 @pytest.mark.parametrize("away", [True, False])
 def test_a_database_that_takes_nothing_runs_no_deadline_of_a_promotion_out(away: bool) -> None:  # noqa: FBT001 - both sides
     """What the promotion has reached cannot be kept meanwhile, nor its deadline be set anew."""
