@@ -289,7 +289,7 @@ class Site(Place):
         with self._lock:
             self._traps = list(traps)
 
-    def live_on(self, rollout: str, *, until_: str = "", seconds: float = 300) -> None:
+    def live_on(self, rollout: str, *, until_: str = "", seconds: float = 420) -> None:
         """Start the daemon again whenever it was killed, until the rollout has ended, or until something has happened."""
 
         def over() -> bool:

@@ -20,7 +20,7 @@ OFFSETS = {
     "postgresql": "select facts->>'offset' from event where rollout = ? and kind = 'announced' order by id",
 }
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = pytest.mark.timeout(600)
 """A minute or so each; the machine may be busy, and every wait has a limit of its own."""
 
 
@@ -64,7 +64,7 @@ def test_a_daemon_killed_at_every_step_and_every_write_still_upgrades(site: Site
         "step watchingopen",
     ]  # fmt: skip
     site.kill_at(traps)
-    rollout = site.maintenance(soon=timedelta(seconds=180))
+    rollout = site.maintenance(soon=timedelta(seconds=300))
     site.live_on(rollout)
     assert site.row(rollout)[0] == "succeeded", site.story(rollout)
     assert len(site.deaths) == len(traps), site.deaths
