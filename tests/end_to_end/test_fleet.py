@@ -88,7 +88,7 @@ def test_two_daemons_step_back_while_their_database_is_stopped_and_tell_of_it_af
         fleet.until_ready(*daemons)
         for name in fleet.names:
             fleet.submit(name, soak="10h")
-        until(lambda: all(fleet.replicas(name) for name in fleet.names), "every canary has begun", 100)
+        until(lambda: all(fleet.replicas(name) == 2 for name in fleet.names), "every canary has grown, nothing is to come", 100)
         until(lambda: fleet.rows("select count(*) from rollout where step = 'soaking'") == [(20,)], "the database knows", 60)
         before = len(fleet.ledger.patches)
         postgresql_peer.pause()
