@@ -17,9 +17,9 @@ ANNOTATION_ID = "rollout/id"
 ANNOTATION_STOPPED = "rollout/stopped"
 """On the canary Deployment: the rollout that stepped back; while it stands, nothing forward of that rollout is performed."""
 ANNOTATION_STOPPED_WHY = "rollout/stopped-why"
+"""Beside it, in the same write: why (core/tombstone.py)."""
 ANNOTATION_BY_HAND = "rollout/stopped-by-hand"
 """Who broke the glass, and why, in the words of the one before; only break-glass writes it, so that no daemon writes over it."""
-"""Beside it, in the same write: why (core/tombstone.py)."""
 
 
 @dataclass(frozen=True, slots=True)
