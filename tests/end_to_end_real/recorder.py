@@ -102,13 +102,21 @@ class Recorder:
             return
         found, at = event["object"], time.perf_counter()
         name = found["metadata"]["name"]
+        before = self._last.get(name)
+        if before is not None and _age(found) <= _age(before):
+            return  # an API server that has just come back may show again what was seen before: nobody wrote that anew
         self._version = found["metadata"]["resourceVersion"]
-        before, self._last[name] = self._last.get(name), found
+        self._last[name] = found
         self.seen.append((at, found))
         changes = {} if before is None else {key: pair for key, pair in _compared(before, found) if pair[0] != pair[1]}
         if changes:
             by = {_owner(found, key) or _owner(before or {}, key) for key in changes}
             self.writes.append(Write(at, name, ",".join(sorted(by)), changes, found.get("status", {})))
+
+
+def _age(found: Json) -> int:
+    """Each write, to whatever object, has a greater number than all before it."""
+    return int(found["metadata"]["resourceVersion"])
 
 
 def _compared(before: Json, after: Json) -> Iterator[tuple[str, tuple[object, object]]]:
