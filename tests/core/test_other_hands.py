@@ -61,6 +61,16 @@ def test_an_addition_for_which_there_is_no_room_any_more_is_not_performed() -> N
     assert (step.size, step.credited, step.confirmed) == (1, 6 * H, True)
 
 
+def test_an_addition_that_may_be_done_and_not_seen_yet_is_not_taken_back() -> None:
+    """After an outage: the Deployment is shown as it was before our write, its pods (another watch) as they are now."""
+    blinking = (pod("nginx-canary-0"), *(replace(one, ready=False) for one in stable_pods(10)))
+    just_written = state(replace(GROWN, sized_at=NOW - 5 * S), deadline=NOW + H)
+    decision = decide(PLAIN, just_written, seen(view(1, 10, pods=blinking)), (), NOW)
+    assert (decision.forward, decision.events, decision.state.step) == ((), (), just_written.step)
+    later = decide(PLAIN, decision.state, seen(view(1, 10, pods=blinking)), (), NOW + M)
+    assert [event.kind for event in later.events] == ["replica-not-added"]
+
+
 def test_the_share_of_a_late_addition_counts_pods_that_are_ready() -> None:
     half = (pod("nginx-canary-0"), *stable_pods(4), *(replace(one, ready=False) for one in stable_pods(10)[4:]))
     decision = decide(PLAIN, state(GROWN, deadline=NOW + H), seen(view(1, 10, pods=half)), (), NOW)

@@ -194,6 +194,21 @@ class OneReplicaInSixHours(Invariant):
         self.highest, self.at = size, change.at
 
 
+class WhatWasAddedStays(Invariant):
+    """A replica of ours is taken away alone only where others changed the numbers, or the baseline was away for long."""
+
+    OTHERS = frozenset({"canary raised", "canary lowered", "stable scaled down", "stable unready", "hotfix"})
+
+    def changed(self, change: Change) -> None:
+        if change.resource != "deployments" or change.name != CANARY or change.manager != OURS:
+            return
+        story = self.facts.scenario
+        if story.trap == "shrinks while growing" or any(happening.what in self.OTHERS for happening in story.happenings):
+            return
+        if 0 < replicas(change.new) < replicas(change.old):
+            self.fail(f"it went from {replicas(change.old)} to {replicas(change.new)}")
+
+
 class CommittedBeforeForward(Invariant):
     """Nothing goes forward that the database does not know."""
 

@@ -50,6 +50,10 @@ BUGS = (
         "self._act(active, decision)\n        self.saving.save(active, decision, then=lambda: None)",
     ),
     _bug(
+        "an addition that is not seen yet is taken back", f"{STEPS}/soak.py",
+        "timedelta() <= scene.now - step.sized_at < UNSEEN", "not timedelta() <= scene.now - step.sized_at", like="addition unseen",
+    ),
+    _bug(
         "stepping back waits for its commit", ENGINE,
         "self.workers.spawn(Pool.BACK.of(active.execution.target.cluster), lambda: self._step_back(active, decision))",
         "active.backing = False\n            self.saving.save(active, decision, then=lambda: self._step_back(active, decision))",

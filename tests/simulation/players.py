@@ -30,6 +30,8 @@ class Referee(Protocol):
 class Trap(Protocol):
     """May do its worst between what was done and the answer to it."""
 
+    def sent(self, patch: PatchDeployment) -> None: ...
+
     def written(self, patch: PatchDeployment) -> None: ...
 
     def committed(self, transition: Transition) -> None: ...
@@ -104,6 +106,8 @@ class PlayedCluster(WorldCluster):
         if self._stage.away("cluster"):
             raise Unavailable("cluster", "is away")
         arrive = self.request(patch)
+        if self._stage.trap is not None:
+            self._stage.trap.sent(patch)
         self._stage.play(patch.why, arrive, backend="cluster", write=True, weight=6)
         if self._stage.trap is not None:
             self._stage.trap.written(patch)

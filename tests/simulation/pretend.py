@@ -45,6 +45,8 @@ class WorldCluster:
         self.unseen = ""
         self.behind = False
         """The watches bring nothing: what happens is seen later, all at once."""
+        self.late: set[str] = set()
+        """The kinds whose watch alone brings nothing, while the others are current."""
         self._unread: list[Change] = []
         self._views: dict[Target, TargetView] = {}
         world.observers.append(self._observe)
@@ -65,13 +67,14 @@ class WorldCluster:
     def catch_up(self) -> None:
         """The watches bring everything that was missed."""
         self.behind = False
+        self.late.clear()
         unread, self._unread = self._unread, []
         for change in unread:
             self._observe(change)
 
     def _observe(self, change: Change) -> None:
         if change.resource in KINDS and change.namespace in self._memory:
-            if self.behind:
+            if self.behind or change.resource in self.late:
                 self._unread.append(change)
                 return
             document = change.new

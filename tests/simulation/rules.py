@@ -8,6 +8,7 @@ from tests.simulation.invariants import Invariant
 RULES: tuple[type[Invariant], ...] = (
     invariants.ShareIsKept,
     invariants.OneReplicaInSixHours,
+    invariants.WhatWasAddedStays,
     invariants.CommittedBeforeForward,
     invariants.OnlyTheOwnerGoesForward,
     invariants.HandsOffWhileHeld,

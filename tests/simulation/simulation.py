@@ -270,7 +270,11 @@ class Simulation:
     def _guardian(self) -> str:
         if self.outages.now("cluster", self.world.now):
             return ""
-        there = (d for d in self.daemons if d.awake and not d.cluster.behind and d.engine.active(self.rollout) is not None)
+        there = (
+            d
+            for d in self.daemons
+            if d.awake and not (d.cluster.behind or d.cluster.late) and d.engine.active(self.rollout) is not None
+        )
         return next((daemon.name for daemon in there), "")
 
     def _able(self) -> bool:

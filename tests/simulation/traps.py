@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from rollout.core.effects import PatchDeployment
 from rollout.ports import Transition
 from tests.simulation.dice import Crash
 from tests.simulation.invariants import forward, replicas
-from tests.simulation.scenario import CANARY, NAMESPACE, STABLE
+from tests.simulation.scenario import CANARY, NAMESPACE, OLD, STABLE
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
@@ -19,6 +20,7 @@ WORDS = {
     "stopped unseen": "somebody stops the canary before anybody saw that it was started",
     "shrinks while growing": "the stable shrinks, and the daemon dies, between the commit of an addition and its performance",
     "dies stepping back": "the daemon dies between stepping back and its commit",
+    "addition unseen": "a replica is added, its watch has not brought it yet, and the baseline is not ready for a moment",
 }
 
 
@@ -28,6 +30,13 @@ class Trap:
     def __init__(self, simulation: Simulation, name: str) -> None:
         self._simulation = simulation
         self._name = name
+
+    def sent(self, patch: PatchDeployment) -> None:
+        """A write of a daemon is on its way."""
+        adds = patch.name == CANARY and forward(patch) and (patch.replicas or 0) > 1
+        if self._name == "addition unseen" and adds:
+            self._snap()
+            self._baseline_blinks()
 
     def written(self, patch: PatchDeployment) -> None:
         """A write of a daemon has arrived, and the daemon has not been answered."""
@@ -50,6 +59,16 @@ class Trap:
             world = self._simulation.world
             world.scale(NAMESPACE, STABLE, replicas(world.get("deployments", NAMESPACE, STABLE)) // 2, "horizontal-pod-autoscaler")
             raise Crash
+
+    def _baseline_blinks(self) -> None:
+        """As after an outage of the API server: every node is held to be away until its kubelet's next word."""
+        simulation = self._simulation
+        for daemon in simulation.daemons:
+            daemon.cluster.late.add("deployments")
+            simulation.later(timedelta(seconds=5), "the watch of Deployments is current again", daemon.cluster.catch_up)
+        world, usual = simulation.world, simulation.scenario.old
+        world.behaviours[OLD] = replace(usual, unready_after=timedelta(), ready_after=None)
+        simulation.later(timedelta(seconds=10), "the baseline is as before", lambda: world.behaviours.__setitem__(OLD, usual))
 
     def _snap(self) -> None:
         self._simulation.tell(WORDS[self._name])

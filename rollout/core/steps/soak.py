@@ -22,6 +22,8 @@ from rollout.core.steps import hands, retreat
 from rollout.core.wording import percent, plural, span
 
 POLL = timedelta(seconds=5)
+UNSEEN = timedelta(seconds=45)
+"""How long a write of ours may be done and not be seen: its answer is late (10 s), and a watch must connect again (30 s)."""
 
 
 def decide(scene: Scene, state: State, found: Findings, waits: tuple[Wait, ...]) -> Move:
@@ -54,6 +56,8 @@ def _reach_size(scene: Scene, state: State, step: Soaking, canary: Deployment, w
     if canary.replicas < step.size and waits:
         return _status(scene, state, step, (), waits)
     if canary.replicas < step.size and (refused := _no_room_any_more(scene, step)) is not None:
+        if step.sized_at is not None and timedelta() <= scene.now - step.sized_at < UNSEEN:
+            return Move(state, f"whether the addition was performed is not certain yet; {refused}", wake_in=POLL)
         return _take_back(scene, state, step, canary.replicas, refused)
     if canary.replicas != step.size:
         patch = scale_canary(scene.execution, canary, step.size)
