@@ -27,6 +27,7 @@ from tests.peers.prometheus import Prometheus
 
 REQUIRE: Final = "ROLLOUT_REQUIRE_PEERS"
 _SUFFIX: Final = "_peer"
+_APART: Final = frozenset({"test_maintenance", "test_other_hands", "test_outages"})
 
 
 def require(available: Available) -> None:
@@ -61,10 +62,10 @@ def _group(item: pytest.Item, names: list[str]) -> str:
     """Name the process of pytest-xdist on which a test runs: the one that has its servers.
 
     Whole rollouts take minutes in which little is computed: they have servers of their own, so that the contract suites, which
-    want the same ones, are played beside them and not after them.
+    want the same ones, are played beside them and not after them; and in two groups, because one would be the longest by far.
     """
     if item.path.parent.name == "end_to_end_real":
-        return "whole-rollouts"
+        return "whole-rollouts-apart" if item.path.stem in _APART else "whole-rollouts"
     return next((name for name in names if name != "exporter"), names[0])
 
 
