@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -135,9 +136,22 @@ def portrait_of(store: Store, codec: Codec, row: RolloutRow, now: datetime, *, l
     portrait = portrait_from(row, execution, state, events, now, latest=latest)
     asked = () if row.outcome.at_rest else (event.why for event in waiting(store, row))
     told = [] if row.outcome.at_rest or not state.holds else store.notices(row.id)
-    todo = [str(notice["next_action"]) for notice in told if notice["kind"] in ASKING and notice["next_action"]]
     around = (*remarks(store.standing(), row), *asked)
-    return replace(portrait, chain=chain_of(store, row), remarks=around, asked=todo[-1] if todo else "")
+    return replace(portrait, chain=chain_of(store, row), remarks=around, asked=_asked(state, events, told))
+
+
+def _asked(state: State, events: Sequence[Event], told: Iterable[Mapping[str, Any]]) -> str:
+    """Find what was last said to do about something that still stands: what a hold that is over asked for is done."""
+    held = {(event.at, event.why): dict(event.facts).get("hold", "") for event in events if event.kind == "held"}
+    standing = {hold.kind.value for hold in state.holds}
+    oldest = min((hold.since for hold in state.holds), default=None)
+    words = ""
+    for notice in told:
+        kind = held.get((notice["at"], str(notice["why"])))
+        stands = kind in standing if kind is not None else oldest is not None and notice["at"] >= oldest
+        if stands and notice["kind"] in ASKING and notice["next_action"]:
+            words = str(notice["next_action"])
+    return words
 
 
 def portrait_from(
@@ -153,8 +167,8 @@ def portrait_from(
 
 
 def _may(execution: Execution, state: State, now: datetime) -> tuple[str, ...]:
-    """List the commands that would change something now; pausing what is paused is none of them."""
-    wanted = [verb for verb in Verb if verb is not Verb.SUPERSEDE and not (verb is Verb.PAUSE and state.paused is not None)]
+    """List the commands that would change something now."""
+    wanted = [verb for verb in Verb if verb is not Verb.SUPERSEDE]
     if isinstance(execution.plan, CanaryPlan):
         wanted = [verb for verb in wanted if verb not in OFFLINE_ONLY]
     plan = execution.plan

@@ -41,6 +41,9 @@ def moot(state: State, command: Command) -> str:
     match command.verb:
         case Verb.PAUSE if isinstance(state.step, Retreating):
             return "it is stepping back, which nothing pauses"
+        case Verb.PAUSE if state.paused is not None:
+            because = f": {state.paused.reason}" if state.paused.reason else ""
+            return f"it is paused already, by {state.paused.actor}{because}"
         case Verb.RESUME if state.paused is None:
             return "it is not paused"
         case Verb.APPROVE if not _asks(state, {hold.kind for hold in state.holds}):
@@ -55,7 +58,7 @@ def _one(ruling: Ruling, command: Command) -> Ruling:
     state = ruling.state
     because = command.because
     if why := moot(state, command):
-        return _with(ruling, state, command, f"{command.actor} {_DONE[command.verb]}{because}; {why}")
+        return _with(ruling, state, command, f"{command.actor} asked to {command.verb.value}{because}; {why}")
     match command.verb:
         case Verb.PAUSE:
             paused = Paused(command.actor, command.reason, command.at)

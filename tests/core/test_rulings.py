@@ -41,6 +41,15 @@ def test_time_is_credited_while_paused_but_nothing_grows() -> None:
     assert grown.size == 2
 
 
+def test_a_second_pause_keeps_who_paused_it_and_why_and_is_answered() -> None:
+    paused = after(SOAKING, Verb.PAUSE)
+    again = Command(2, Verb.PAUSE, "bob", "lunch", NOW)
+    decision = decide(PLAIN, paused, seen(view()), (again,), NOW + M)
+    assert decision.state.paused == paused.paused
+    told = [event.why for event in decision.events if event.kind == "command-pause"]
+    assert told == ["bob asked to pause: lunch; it is paused already, by ann: as I say"]
+
+
 def test_commands_are_applied_in_order() -> None:
     assert after(SOAKING, Verb.PAUSE, Verb.RESUME).paused is None
     assert after(SOAKING, Verb.RESUME, Verb.PAUSE).paused is not None

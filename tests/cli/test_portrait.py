@@ -1,0 +1,45 @@
+"""What `show` asks of whoever looks: only what still stands."""
+
+from __future__ import annotations
+
+from rollout.cli.portrait import Portrait, portrait_of
+from rollout.core.commands import Verb
+from rollout.core.state import HoldKind
+from tests.simulation.days import Day, H, M
+
+
+def shown(day: Day) -> Portrait:
+    row = day.store.rollout(day.id)
+    assert row is not None
+    return portrait_of(day.store, day.codec, row, day.clock.now())
+
+
+def asks(day: Day, verb: Verb) -> None:
+    day.store.command(day.id, verb, "ann", "a look", day.clock.now())
+    day.upkeep.fetch_commands()
+
+
+def held(portrait: Portrait) -> set[HoldKind]:
+    return {hold.kind for hold in portrait.state.holds}
+
+
+def test_what_a_pause_asked_for_is_no_longer_asked_when_it_was_resumed_and_something_else_holds() -> None:
+    day = Day().run(1 * M)
+    asks(day, Verb.PAUSE)
+    paused = shown(day.run(2 * M))
+    asks(day, Verb.RESUME)
+    resumed = shown(day.run(3 * M))
+
+    assert HoldKind.PAUSED in held(paused)
+    assert paused.asked.startswith("`rollout resume` goes on")
+    assert "pause" not in paused.may
+    assert held(resumed) == {HoldKind.WARMING}
+    assert resumed.asked == ""
+
+
+def test_what_another_hold_asks_for_stays_when_the_pause_is_over() -> None:
+    day = Day().away(H, 2 * H)
+    asks(day.run(H + 30 * M), Verb.PAUSE)
+    asks(day.run(H + 31 * M), Verb.RESUME)
+
+    assert shown(day.run(H + 32 * M)).asked == "No time is credited until it answers; it resumes by itself."
