@@ -13,7 +13,7 @@ from rollout.core.errors import Problem, Refused
 from rollout.core.plan_base import API_VERSION, LENIENT
 from rollout.core.plan_canary import CanaryPlan, Mode, SupersedeBy, compile_signals
 from rollout.core.plan_draft import draft_of
-from rollout.core.plan_errors import Located, explain, path_of, wrong_kind
+from rollout.core.plan_errors import Located, explain, nearest, path_of, wrong_kind
 from rollout.core.plan_offline import OfflinePlan
 
 __all__ = ["API_VERSION", "KINDS", "CanaryPlan", "Check", "Mode", "OfflinePlan", "Plan", "SupersedeBy", "check_document",
@@ -21,6 +21,7 @@ __all__ = ["API_VERSION", "KINDS", "CanaryPlan", "Check", "Mode", "OfflinePlan",
 
 Plan = CanaryPlan | OfflinePlan
 KINDS: Mapping[str, type[CanaryPlan | OfflinePlan]] = {"Canary": CanaryPlan, "Offline": OfflinePlan}
+DOCUMENT_KEYS = ("apiVersion", "kind", "metadata", "spec")
 Check = Callable[[Plan], Iterable[Problem]]
 
 
@@ -37,8 +38,10 @@ def check_document(document: object, check: Check = nothing) -> tuple[Plan | Non
     be read it is asked about the rest, which may contradict itself, and what it says of the parts that cannot is left out.
     """
     found = wrong_kind(document, tuple(KINDS), API_VERSION)
-    if found or not isinstance(document, Mapping):
+    if not isinstance(document, Mapping):
         return None, found
+    if found:
+        return None, _as_meant(document, found, check)
     model = KINDS[document["kind"]]
     try:
         plan = model.model_validate(document, by_alias=True, by_name=False)
@@ -46,6 +49,18 @@ def check_document(document: object, check: Check = nothing) -> tuple[Plan | Non
         return None, (*_schema(error, model, document), *_rest(model, document, check))
     problems = tuple(Located(path_of(problem.key), problem) for problem in check(plan))
     return (None if problems else plan), problems
+
+
+def _as_meant(document: Mapping[str, object], found: tuple[Located, ...], check: Check) -> tuple[Located, ...]:
+    """Judge the rest of a document by the kind that was probably meant: a slip in its first lines hides nothing below them."""
+    slips = (key for key in document if key not in DOCUMENT_KEYS and nearest(str(key), DOCUMENT_KEYS) == "kind")
+    kind = document.get("kind" if "kind" in document else next(slips, ""))
+    meant = nearest(kind, tuple(KINDS)) if isinstance(kind, str) else ""
+    if not meant:
+        return found
+    _, rest = check_document({**document, "kind": meant}, check)
+    said = {one.path for one in found}
+    return (*found, *(one for one in rest if one.path not in said))
 
 
 def _schema(error: ValidationError, model: type[BaseModel], document: object) -> tuple[Located, ...]:

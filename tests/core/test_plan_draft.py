@@ -231,3 +231,21 @@ def test_whatever_is_left_of_a_plan_can_be_judged(data: st.DataObject) -> None:
 def test_a_window_at_the_end_of_the_calendar_is_refused_and_no_surprise(start: str) -> None:
     window = {"startAt": start, "timezone": "Pacific/Kiritimati", "duration": "31d"}
     assert keys(offline(window=window)) == ["spec.window.startAt"]
+
+
+@pytest.mark.parametrize("head", [{"kind": "canary"}, {"kind": "Canery"}, {"kind": "Canary", "apiVersion": "v1"},
+                                  {"kind": "canary", "apiVersion": "v1"}])  # fmt: skip
+def test_a_slip_in_the_head_hides_nothing_below_it(head: dict[str, Any]) -> None:
+    found = keys({**canary(soak="1h", initialShare=30), **head})
+    assert found == sorted([*(key for key, value in head.items() if value != "Canary"), "spec.initialShare", "spec.soak"])
+
+
+def test_a_slip_in_the_word_kind_itself_hides_nothing_below_it() -> None:
+    document = canary(soak="1h")
+    document["knid"] = document.pop("kind")
+    assert keys(document) == ["kind", "knid", "spec.soak"]
+
+
+def test_a_manifest_of_another_kind_is_told_its_kind_and_nothing_else() -> None:
+    assert keys({"apiVersion": "rollout/v1", "kind": "Deployment", "spec": {"replicas": 3, "template": {}}}) == ["kind"]
+    assert keys({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 3}}) == ["apiVersion", "kind"]
