@@ -27,10 +27,10 @@ from rollout.cli.context import (
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from rollout.adapters.planfile import PlanFile
     from rollout.core.errors import Problem, Refused
     from rollout.core.plan import Check, OfflinePlan, Plan
     from rollout.engine.restores import MeasuredRestore
+    from rollout.ports import Store, Submission
     from rollout.settings import Settings
 
 FileArgument = Annotated[Path, typer.Argument(help="A plan file.", show_default=False)]
@@ -200,11 +200,12 @@ def submit(
     with opened(config, database, create=True) as parts:
         read = load_planfile(file, parts.desk.check)
         linked = parts.desk.find(follows).id if follows else None
-        if wait:
-            _wait_for_superseded(parts, read, actor_or_login(actor))
-        submission = parts.desk.submit(
-            read.plan, read.source, actor_or_login(actor), follows=linked, relation="hotfix" if linked else ""
-        )
+        relation = "hotfix" if linked else ""
+
+        def hand_in() -> Submission:
+            return parts.desk.submit(read.plan, read.source, actor_or_login(actor), follows=linked, relation=relation)
+
+        submission = _when_superseded(parts.store, hand_in) if wait else hand_in()
         row = submission.rollout
         if output is Output.JSON:
             emit({"created": submission.created, **rollout_document(row)})
@@ -216,18 +217,20 @@ def submit(
             typer.echo(f"nothing new: this very plan is rollout {row.id} ({row.outcome.value}); {then}")
 
 
-def _wait_for_superseded(parts: object, read: PlanFile, actor: str) -> None:
-    from rollout.core.errors import Refused  # noqa: PLC0415 - lazy
-    from rollout.wiring import Parts  # noqa: PLC0415 - lazy
+def _when_superseded(store: Store, hand_in: Callable[[], Submission]) -> Submission:
+    """Hand a plan in as soon as the rollout that it supersedes has ended; whatever else is wrong with it is said at once."""
+    from rollout.cli.standing import NOBODY  # noqa: PLC0415 - lazy
+    from rollout.engine.usecases import Superseding  # noqa: PLC0415 - lazy
 
-    assert isinstance(parts, Parts)  # noqa: S101 - for the type checker: imported lazily
-    old = getattr(read.plan.spec, "supersede", None)
-    while old is not None and not parts.desk.find(old).outcome.at_rest:
+    told = False
+    while True:
         try:
-            parts.desk.submit(read.plan, read.source, actor)
-        except Refused:
-            if parts.desk.find(old).outcome.at_rest:
-                return
+            return hand_in()
+        except Superseding as first:
+            if not told:
+                nobody = "" if store.standing().daemons else f"; {NOBODY}, start one with `rollout serve`"
+                typer.echo(f"rollout {first.old.id} steps back first: waiting for its end{nobody}", err=True)
+                told = True
         time.sleep(0.5)  # noqa: TID251 - a person waits at a terminal
 
 

@@ -12,18 +12,34 @@ from datetime import datetime
 
 from rollout.core.commands import OFFLINE_ONLY, Command, Verb
 from rollout.core.decision import Execution
-from rollout.core.errors import Problem, Refused
+from rollout.core.errors import Problem, Refused, Unavailable
 from rollout.core.history import Event, Outcome
 from rollout.core.machine import begin
 from rollout.core.plan import CanaryPlan, OfflinePlan, Plan, plan_of
 from rollout.core.policy import Policy
 from rollout.core.seasons import without_effect
-from rollout.core.wording import step_words
+from rollout.core.wording import placed, step_words
 from rollout.engine.configured import ANYTHING, Configured
 from rollout.engine.engine import Codec
 from rollout.engine.overlaps import gates_shared, overlapping
 from rollout.engine.restores import measured_restore
 from rollout.ports import Clock, PlanRow, RolloutFilter, RolloutRow, Store, Submission
+
+
+class Superseding(Unavailable):
+    """The rollout that a plan supersedes was asked to step back: the plan is taken when that has ended."""
+
+    def __init__(self, old: RolloutRow) -> None:
+        again = "submit again when it has ended, or wait for that with `rollout submit --wait`"
+        super().__init__(f"rollout {old.id} on {old.target}", f"is superseded and steps back first: {again}")
+        self.old = old
+
+
+def _relation(plan: Plan) -> str:
+    """Name how a rollout of this plan follows another, by what the plan itself says."""
+    if getattr(plan.spec, "follows", None):
+        return "hotfix"
+    return "supersede" if getattr(plan.spec, "supersede", None) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,27 +98,34 @@ class Desk:
             raise Refused(f"plan {plan.name!r}: a target is busy", busy_targets)
         if busy_gates := gates_shared(self.store, plan, now):
             raise Refused(f"plan {plan.name!r}: its gate is busy", busy_gates)
-        busy = self._superseded(plan, actor, now)
-        if busy is not None:
-            raise Refused(
-                f"rollout {busy.id} on {busy.target} is superseded and steps back first",
-                (Problem("submit again when it has ended", remedy=f"`rollout submit --wait`, or watch `rollout show {busy.id}`"),),
-            )
-        rollout = self._row(plan, now, follows or self._linked(plan), relation, because)
+        old = self._superseded(plan)
+        if old is not None and not old.outcome.at_rest:
+            self._step_back_first(plan, old, actor, now)
+            raise Superseding(old)
+        rollout = self._row(plan, now, follows or self._linked(plan) or (old.id if old else None), relation, because)
         row = PlanRow(plan.name, plan.hash(), plan.kind, plan.canonical(), source, actor, now)
         submitted = Event(now, "submitted", "preflight", because or f"{actor} submitted plan {plan.name}", actor)
         return self.store.submit(row, rollout, events=(submitted,), again=again)
 
-    def _superseded(self, plan: Plan, actor: str, now: datetime) -> RolloutRow | None:
-        """Ask the rollout that this plan supersedes to step back; return it while it has not ended."""
+    def _superseded(self, plan: Plan) -> RolloutRow | None:
+        """Find the rollout that this plan supersedes. Raises Refused where it is none of this plan's target."""
         name = getattr(plan.spec, "supersede", None)
         if not name:
             return None
+        key = "spec.supersede"
         old = self.store.rollout(name)
         if old is None:
-            raise Refused(f"the plan supersedes {name}, and there is no such rollout")
-        if old.outcome.at_rest:
-            return None
+            none = Problem("no such rollout", key=key, remedy="its id, as `rollout list` shows it")
+            raise Refused(f"the plan supersedes {name}, and there is no such rollout", (none,))
+        mine = f"{plan.target.cluster}/{plan.target}"
+        if f"{old.cluster}/{old.target}" != mine:
+            words = f"rollout {old.id} is one of {placed(old.cluster, old.target)}, not of {placed(*mine.split('/', 1))}"
+            other = Problem("another target's rollout is left alone", key=key, remedy="name the rollout of this plan's target")
+            raise Refused(f"{words}: nothing was done to it", (other,))
+        return old
+
+    def _step_back_first(self, plan: Plan, old: RolloutRow, actor: str, now: datetime) -> None:
+        """Ask the superseded rollout to step back, once."""
         by = getattr(plan.spec, "supersede_by", None)
         if old.step in {"promoting", "watching"} and by is None:
             raise Refused(
@@ -113,7 +136,6 @@ class Desk:
         if old.step != "retreating" and not any(c.verb is Verb.SUPERSEDE for c in waiting):
             arguments = (("by", by.value),) if by is not None else ()
             self.store.command(old.id, Verb.SUPERSEDE, actor, f"by plan {plan.name}", now, arguments)
-        return old
 
     def _attempts(self, plan: Plan) -> int:
         return sum(row.plan_hash == plan.hash() for row in self.store.rollouts(RolloutFilter(plan=plan.name, limit=1000)))
@@ -139,8 +161,8 @@ class Desk:
             wake_at=now,
             created_at=now,
             updated_at=now,
-            follows=follows or getattr(plan.spec, "supersede", None),
-            relation=relation or ("hotfix" if getattr(plan.spec, "follows", None) else ""),
+            follows=follows,
+            relation=relation or _relation(plan),
         )
 
     def retry(self, rollout: str, actor: str, reason: str = "") -> Submission:

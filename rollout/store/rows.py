@@ -85,7 +85,8 @@ def busy(active: RolloutRow) -> Refused:
     """Refuse a second rollout on a target, and name the first."""
     where = placed(active.cluster, active.target)
     seen = f"{where} has a rollout already, and a target has one at a time: {active.id}, {step_words(active.step)}"
-    remedy = f"wait for it (`rollout watch {active.id}`), or abort it: `rollout abort {active.id}`"
+    replaced = f", or say `supersede: {active.id}` in the plan" if active.kind == "Canary" else ""
+    remedy = f"wait for it (`rollout watch {active.id}`), or abort it: `rollout abort {active.id}`{replaced}"
     return Refused(seen, (Problem(message=seen, remedy=remedy),))
 
 

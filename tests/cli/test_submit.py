@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rollout.adapters.clock import SystemClock
+from rollout.core.history import Outcome
+from rollout.ports import Transition
+from rollout.store.sql import open_store
 from tests.cli.console import Terminal
 
 
@@ -41,8 +48,49 @@ def test_a_second_plan_for_a_busy_target_is_refused_and_the_busy_rollout_named(t
     assert second.code == 2
     assert second.err.count("default/web has a rollout already") == 1
     assert f"rollout abort {first['id']}" in second.err
+    assert f"supersede: {first['id']}" in second.err
     assert "default/default" not in second.err
     assert len(terminal.type("list", "--all", "-o", "json").document) == 1
+
+
+def rows(terminal: Terminal) -> list[dict[str, Any]]:
+    return list(terminal.type("list", "--all", "-o", "json").document)
+
+
+def moved(terminal: Terminal, rollout: str, step: str, outcome: Outcome) -> None:
+    """Let a daemon bring a rollout to a step."""
+    store = open_store(terminal.database, clock=SystemClock())
+    try:
+        store.renew("host-1", lease=timedelta(minutes=1))
+        (row,) = store.claim("host-1", limit=9, lease=timedelta(minutes=1))
+        store.commit("host-1", [Transition(rollout, row.version, row.state, outcome, step, "w", None, SystemClock().now())])
+    finally:
+        store.close()
+
+
+def test_a_plan_that_supersedes_says_to_ask_again_and_waits_where_it_is_told_to(terminal: Terminal) -> None:
+    first = terminal.type("submit", terminal.plan(), "-o", "json").document["id"]
+    better = terminal.plan("better", "web", extra=f"  supersede: {first}\n")
+    asked = terminal.type("submit", better)
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(terminal.type, "submit", better, "--wait", "-o", "json")
+        moved(terminal, first, "ended", Outcome.ABORTED)
+        taken = waiting.result()
+
+    assert asked.code == 3
+    assert f"rollout {first} on default/web: is superseded and steps back first" in asked.err
+    assert taken.code == 0
+    assert (taken.document["follows"], taken.document["relation"]) == (first, "supersede")
+
+
+def test_waiting_for_the_superseded_never_hides_what_else_is_wrong(terminal: Terminal) -> None:
+    first = terminal.type("submit", terminal.plan(), "-o", "json").document["id"]
+    moved(terminal, first, "promoting", Outcome.ACTIVE)
+    answer = terminal.type("submit", terminal.plan("better", "web", extra=f"  supersede: {first}\n"), "--wait")
+
+    assert answer.code == 2
+    assert "spec.supersedeBy: say what becomes of it (rollback (the old image first) or adopt)" in answer.err
+    assert [row["id"] for row in rows(terminal)] == [first]
 
 
 def test_a_plan_below_a_floor_is_refused_with_the_floor_named(terminal: Terminal) -> None:

@@ -15,7 +15,7 @@ from rollout.core.history import Outcome
 from rollout.core.machine import decide
 from rollout.core.policy import Policy
 from rollout.engine.configured import Configured
-from rollout.engine.usecases import Desk
+from rollout.engine.usecases import Desk, Superseding
 from rollout.ports import RolloutRow, Store, Transition
 from rollout.store import schema
 from rollout.store.memory import MemoryStore
@@ -82,11 +82,33 @@ def test_superseding_asks_the_old_rollout_to_step_back_once_and_waits_for_its_en
     old = desk.submit(canary_plan(), "", "alice").rollout
     plan = canary_plan(image="nginx:3.0", supersede=old.id)
     for _ in range(2):
-        with pytest.raises(Refused, match="steps back first"):
+        with pytest.raises(Superseding, match="steps back first"):
             desk.submit(plan, "", "bob")
     assert [c.verb for c in desk.store.commands([old.id])[old.id]] == [Verb.SUPERSEDE]
     end(desk, old)
-    assert desk.submit(plan, "", "bob").rollout.follows == old.id
+    new = desk.submit(plan, "", "bob").rollout
+    assert (new.follows, new.relation) == (old.id, "supersede")
+
+
+def test_a_superseded_rollout_that_is_named_by_the_beginning_of_its_id_is_linked_by_all_of_it(desk: Desk) -> None:
+    old = desk.submit(canary_plan(), "", "alice").rollout
+    end(desk, old)
+    assert desk.submit(canary_plan(image="nginx:3.0", supersede=old.id[:-3]), "", "bob").rollout.follows == old.id
+
+
+@pytest.mark.parametrize("target", [OTHER, {"namespace": "default", "stable": "nginx", "service": "nginx-svc", "cluster": "east"}])
+def test_a_rollout_of_another_target_is_not_superseded_by_a_slip_of_the_pen(desk: Desk, target: dict[str, str]) -> None:
+    other = desk.submit(canary_plan("orders", "orders:2", target=target), "", "alice").rollout
+    with pytest.raises(Refused, match="nothing was done to it") as refused:
+        desk.submit(canary_plan(supersede=other.id), "", "bob")
+    assert refused.value.problems[0].key == "spec.supersede"
+    assert not desk.store.commands([other.id]).get(other.id)
+
+
+def test_a_plan_that_supersedes_nobody_is_refused_with_its_key(desk: Desk) -> None:
+    with pytest.raises(Refused, match="there is no such rollout") as refused:
+        desk.submit(canary_plan(supersede="nobody-1"), "", "bob")
+    assert refused.value.problems[0].key == "spec.supersede"
 
 
 def test_superseding_a_promotion_wants_to_know_what_becomes_of_it(desk: Desk) -> None:
@@ -95,7 +117,7 @@ def test_superseding_a_promotion_wants_to_know_what_becomes_of_it(desk: Desk) ->
     with pytest.raises(Refused, match="promoting") as refused:
         desk.submit(canary_plan(image="nginx:3.0", supersede=old.id), "", "bob")
     assert "adopt" in str(refused.value.problems[0])
-    with pytest.raises(Refused, match="steps back first"):
+    with pytest.raises(Superseding, match="steps back first"):
         desk.submit(canary_plan(image="nginx:3.0", supersede=old.id, supersedeBy="adopt"), "", "bob")
     assert desk.store.commands([old.id])[old.id][0].argument("by") == "adopt"
 

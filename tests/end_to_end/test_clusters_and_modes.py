@@ -13,7 +13,7 @@ from rollout.core.history import Outcome
 from rollout.core.plan import plan_of
 from rollout.engine.engine import Engine, Setup
 from rollout.engine.upkeep import Upkeep
-from rollout.engine.usecases import Desk
+from rollout.engine.usecases import Desk, Superseding
 from rollout.engine.workers import Inline
 from rollout.ports import RolloutRow
 from rollout.sandbox.storage import Change
@@ -154,7 +154,7 @@ def test_a_plan_that_supersedes_a_promotion_says_what_becomes_of_it_and_begins_w
     place.until(first, "watching") if by == "adopt" else None
     with pytest.raises(Refused, match="partly new"):
         place.submit("east", BETTER, "better", supersede=first)
-    with pytest.raises(Refused, match="steps back first"):
+    with pytest.raises(Superseding, match="steps back first"):
         place.submit("east", BETTER, "better", supersede=first, supersedeBy=by)
     place.run(timedelta(minutes=5))
 
