@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from typing import Any
 
 import httpx
 from pydantic import SecretStr
 
 from rollout.adapters.apisix_admin import ApisixSettings
 from rollout.adapters.http import trust
+from rollout.adapters.http_body import ENCODING, BodyError, TimeLeft, beginning
 from rollout.core.gate_probe import ProbeResult, Vantage
 from rollout.core.wording import span
 from rollout.ports import Clock
 
 BODY_SHOWN = 2000
+
+
+class _DrippingError(Exception):
+    """The body did not end in time."""
 
 
 class Prober:
@@ -43,16 +49,17 @@ class Prober:
             return ProbeResult(vantage, node, error=f"no credential is called {vantage.credential!r} in the gateway's settings")
         timeout = httpx.Timeout(self._timeout.total_seconds(), connect=self._connect_timeout.total_seconds())
         deadline = self._clock.monotonic() + self._timeout.total_seconds()
+        extensions = {"timeout": timeout.as_dict() | {"read": TimeLeft(self._clock, deadline)}, **_sni(vantage)}
         try:
             transport = httpx.HTTPTransport(local_address=vantage.source_address or None, verify=self._trust)
             with (
                 httpx.Client(transport=transport, timeout=timeout, trust_env=False) as client,
-                client.stream(vantage.method, url, headers=_headers(vantage, credential), extensions=_sni(vantage)) as answer,
+                client.stream(vantage.method, url, headers=_headers(vantage, credential), extensions=extensions) as answer,
             ):
                 body = self._beginning(answer, deadline)
-            if body is None:
-                return ProbeResult(vantage, node, error=f"no whole answer within {span(self._timeout)}")
-            return ProbeResult(vantage, node, answer.status_code, body)
+            return ProbeResult(vantage, node, answer.status_code, body.decode("utf-8", "replace"))
+        except _DrippingError:
+            return ProbeResult(vantage, node, error=f"no whole answer within {span(self._timeout)}")
         except httpx.TimeoutException:
             return ProbeResult(vantage, node, error=f"no answer within {span(self._timeout)}")
         except httpx.ConnectError as error:
@@ -60,20 +67,22 @@ class Prober:
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             return ProbeResult(vantage, node, error=f"the request failed ({type(error).__name__})")
 
-    def _beginning(self, answer: httpx.Response, deadline: float) -> str | None:
-        """Read no more of the body than is judged (a download behind the gate is not ours to fetch); None when it drips."""
-        body = bytearray()
-        for piece in answer.iter_bytes():
-            body += piece
-            if len(body) >= BODY_SHOWN:
-                break
+    def _beginning(self, answer: httpx.Response, deadline: float) -> bytes:
+        """Read no more of the body than is judged: a download behind the gate is not ours to fetch."""
+        try:
+            return beginning(self._in_time(answer, deadline), answer.headers.get("content-encoding", ""), BODY_SHOWN)
+        except BodyError:
+            return b""  # it cannot be read, and proves no gate; its status still says who was let through
+
+    def _in_time(self, answer: httpx.Response, deadline: float) -> Iterator[bytes]:
+        for piece in answer.iter_raw():
+            yield piece
             if self._clock.monotonic() > deadline:
-                return None
-        return bytes(body[:BODY_SHOWN]).decode("utf-8", "replace")
+                raise _DrippingError
 
 
 def _headers(vantage: Vantage, credential: Mapping[str, SecretStr]) -> dict[str, str]:
-    headers = {"User-Agent": "rollout-probe", "Connection": "close"}
+    headers = {"User-Agent": "rollout-probe", "Connection": "close", "Accept-Encoding": ENCODING}
     if vantage.host:
         headers["Host"] = vantage.host
     if vantage.forwarded_for:
@@ -81,7 +90,7 @@ def _headers(vantage: Vantage, credential: Mapping[str, SecretStr]) -> dict[str,
     return {**headers, **{name: value.get_secret_value() for name, value in credential.items()}}
 
 
-def _sni(vantage: Vantage) -> dict[str, str]:
+def _sni(vantage: Vantage) -> dict[str, Any]:
     return {"sni_hostname": vantage.host.partition(":")[0]} if vantage.host else {}
 
 

@@ -231,7 +231,7 @@ class Backend:
             case BodyError():
                 return str(error)
             case httpx.ConnectError():
-                return _connect_failure(error)
+                return connect_failure(error)
             case OSError():
                 return f"a file of its settings cannot be read ({error.strerror or type(error).__name__})"
         settings = self._settings
@@ -298,7 +298,7 @@ def trust(settings: ConnectionSettings) -> ssl.SSLContext:
     )  # fmt: skip
 
 
-def _connect_failure(error: httpx.ConnectError) -> str:
+def connect_failure(error: httpx.ConnectError) -> str:
     """Word a failure to connect by its kind; the exception's own text may hold the host of a secret URL."""
     cause: BaseException | None = error
     while cause is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from rollout.ports import Clock
 
@@ -43,22 +43,35 @@ class BodyError(ValueError):
 
 def unpacked(pieces: Iterable[bytes], encoding: str, limit: int) -> bytes:
     """Put the pieces together; `encoding` is the Content-Encoding. Raises BodyError, also for more than `limit` bytes."""
-    match encoding.strip().lower():
-        case "" | "identity":
-            parts = pieces
-        case "gzip" | "x-gzip":
-            parts = _gunzip(pieces)
-        case other:
-            raise BodyError(f"its answer is packed as {other[:40]!r}, which nobody asked for")
     whole = bytearray()
-    for part in parts:
+    for part in _parts(pieces, encoding):
         whole += part
         if len(whole) > limit:
             raise BodyError(f"its answer is longer than {limit // 2**20} MiB")
     return bytes(whole)
 
 
-def _gunzip(pieces: Iterable[bytes]) -> Iterable[bytes]:
+def beginning(pieces: Iterable[bytes], encoding: str, limit: int) -> bytes:
+    """As `unpacked`, but of a longer body the first `limit` bytes: nothing after them is read, unpacked or judged."""
+    found = bytearray()
+    for part in _parts(pieces, encoding):
+        found += part
+        if len(found) >= limit:
+            break
+    return bytes(found[:limit])
+
+
+def _parts(pieces: Iterable[bytes], encoding: str) -> Iterable[bytes]:
+    match encoding.strip().lower():
+        case "" | "identity":
+            return pieces
+        case "gzip" | "x-gzip":
+            return _gunzip(pieces)
+        case other:
+            raise BodyError(f"its answer is packed as {other[:40]!r}, which nobody asked for")
+
+
+def _gunzip(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Unpack at most a MiB at a time; several members one after the other are one body, as gzip means it."""
     member, begun = zlib.decompressobj(_GZIP), False
     try:

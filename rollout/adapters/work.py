@@ -7,18 +7,21 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import IO
 
 import httpx
 
+from rollout.adapters.http import connect_failure
+from rollout.adapters.http_body import ENCODING, BodyError, TimeLeft, beginning
 from rollout.core.errors import Refused, Unavailable
+from rollout.core.wording import span
 from rollout.ports import Clock
 from rollout.ports_offline import Answered
 
 LARGEST = 256 * 1024
-"""Characters of a body or an output that are kept; a test looks for its text within them."""
+"""Bytes of a body, unpacked, or of an output that are kept; a test looks for its text within them."""
 KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """What a command inherits. The daemon's secrets may stand in its environment, so nothing else goes on."""
 _PIECE = 64 * 1024
@@ -34,29 +37,62 @@ class HttpRequests:
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: str, *, timeout: timedelta) -> Answered:
         """Send one. Raises Unavailable when no answer came in time, Refused for what cannot be sent."""
-        began = self._clock.monotonic()
+        began, limit = self._clock.monotonic(), timeout.total_seconds()
+        plain = {"Accept-Encoding": ENCODING}
         where = url.split("/", 3)[2].rpartition("@")[2] if "//" in url else url
+        read = TimeLeft(self._clock, began + limit)
         try:
             with (
-                httpx.Client(timeout=timeout.total_seconds(), follow_redirects=False, trust_env=False) as client,
-                client.stream(method, url, headers=dict(headers), content=body.encode() or None) as answer,
-            ):
-                text = self._read(answer, began + timeout.total_seconds(), where)
+                httpx.Client(timeout=limit, follow_redirects=False, trust_env=False, headers=plain) as client,
+                client.stream(
+                    method, url, headers=dict(headers), content=body.encode() or None,
+                    extensions={"timeout": client.timeout.as_dict() | {"read": read}},
+                ) as answer,
+            ):  # fmt: skip
+                found = beginning(self._in_time(answer, began + limit), _packed_as(answer), LARGEST)
+        except (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL, ValueError, OverflowError) as error:
+            if not isinstance(error, BodyError):
+                raise Refused(f"{method} to {where} cannot be sent: {_no_echo(error)}") from None
+            failure = str(error)
         except httpx.HTTPError as error:
-            raise Unavailable(where, f"{method} /{_path(url)}: {type(error).__name__}: {error}") from error
-        except (httpx.InvalidURL, ValueError, OverflowError) as error:
-            raise Refused(f"{method} to {where} cannot be sent: {_no_echo(error)}") from error
-        return Answered(answer.status_code, text, timedelta(seconds=self._clock.monotonic() - began))
+            failure = _worded(error, timeout)
+        else:
+            text = _text(found, answer.encoding or "utf-8")
+            return Answered(answer.status_code, text, timedelta(seconds=self._clock.monotonic() - began))
+        raise Unavailable(where, f"{method} /{_path(url)}: {failure}") from None
 
-    def _read(self, answer: httpx.Response, deadline: float, where: str) -> str:
-        found = bytearray()
-        for piece in answer.iter_bytes(_PIECE):
-            found += piece
-            if len(found) >= LARGEST:
-                break
+    def _in_time(self, answer: httpx.Response, deadline: float) -> Iterator[bytes]:
+        for piece in answer.iter_raw(_PIECE):
+            yield piece
             if self._clock.monotonic() > deadline:
-                raise Unavailable(where, "the answer did not end in time")
-        return bytes(found[:LARGEST]).decode(answer.encoding or "utf-8", "replace")
+                raise BodyError("its answer did not end in time")
+
+
+def _text(body: bytes, charset: str) -> str:
+    """Read it as the server says; some of Python's codecs are none of text (`charset=hex`), and no server means them."""
+    try:
+        return body.decode(charset, "replace")
+    except (LookupError, ValueError):
+        return body.decode("utf-8", "replace")
+
+
+def _packed_as(answer: httpx.Response) -> str:
+    """Say what the body is to be unpacked from; a plan that asks for another packing gets what was sent."""
+    encoding = answer.headers.get("content-encoding", "")
+    return encoding if answer.request.headers["accept-encoding"] == ENCODING else ""
+
+
+def _worded(error: httpx.HTTPError, timeout: timedelta) -> str:
+    """Say what went wrong without the exception's own text, which may hold what was sent."""
+    match error:
+        case httpx.ConnectError():
+            return connect_failure(error)
+        case httpx.TimeoutException():
+            return f"no answer within {span(timeout)}"
+        case httpx.RemoteProtocolError() | httpx.ReadError() | httpx.WriteError():
+            return "the connection broke before the answer was complete"
+        case _:
+            return f"the request failed ({type(error).__name__})"
 
 
 def _path(url: str) -> str:
@@ -66,7 +102,8 @@ def _path(url: str) -> str:
 
 def _no_echo(error: Exception) -> str:
     """Word it without what was sent: a header may hold a secret."""
-    return "a header has letters that HTTP does not carry" if isinstance(error, UnicodeError) else str(error)
+    header = isinstance(error, UnicodeError | httpx.LocalProtocolError)
+    return "a header has letters that HTTP does not carry" if header else str(error)
 
 
 class LocalCommands:

@@ -130,6 +130,28 @@ def stub(script: Script | Say) -> Iterator[Stub]:
         server.close()
 
 
+@contextlib.contextmanager
+def endless(beginning: bytes, piece: bytes = b"x", every: float = 0.02) -> Iterator[str]:
+    """Answer the first connection with a beginning, then this piece again and again until the client hangs up; give the URL."""
+    stopping = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(beginning)
+                while not stopping.wait(every):
+                    connection.sendall(piece)
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            stopping.set()
+            thread.join()
+
+
 class HandClock:
     """A clock that moves only when a test moves it."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -16,7 +18,7 @@ from rollout.adapters.clock import SystemClock
 from rollout.core.gate_probe import Passage, ProbeResult, Vantage, passage, proves
 from rollout.sandbox.faults import Faults
 from rollout.sandbox.http import HttpServer, Request, Response
-from tests.adapters.stub import Say, closed_port, stub
+from tests.adapters.stub import Say, closed_port, endless, stub
 from tests.contract.gateways import CLOSED, MESSAGE
 
 CLOCK = SystemClock()
@@ -99,6 +101,51 @@ def test_an_error_behind_the_gate_never_proves_that_it_serves(status: int) -> No
 def test_of_a_huge_answer_only_the_beginning_is_read() -> None:
     result = answered(Say(200, b"x" * 50_000_000))
     assert (result.status, len(result.body)) == (200, BODY_SHOWN)
+
+
+def packed(body: bytes, encoding: str = "gzip") -> Say:
+    return Say(403, body, headers={"Content-Encoding": encoding})
+
+
+BOMB = gzip.compress(b"\0" * (200 << 20))
+
+
+def test_an_answer_that_unpacks_without_end_costs_no_memory() -> None:
+    tracemalloc.start()
+    try:
+        result = answered(packed(BOMB))
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+    assert len(result.body) == BODY_SHOWN
+    assert proves_nothing(result)
+
+
+def test_a_packed_answer_proves_as_much_as_a_plain_one() -> None:
+    result = answered(packed(gzip.compress(f'{{"message": "{MESSAGE}"}}'.encode())))
+    assert proves(result, CLOSED, closed=True)
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding"),
+    [(gzip.compress(BOMB), "gzip, gzip"), (b"plain", "gzip"), (gzip.compress(b"cut")[:-1], "gzip"), (b"x", "br")],
+)
+def test_an_answer_that_is_not_packed_as_it_should_be_is_no_fixed_answer(body: bytes, encoding: str) -> None:
+    result = answered(packed(body, encoding))
+    assert (result.status, result.body) == (403, "")
+    assert proves_nothing(result)
+
+
+def test_who_is_served_what_nobody_can_unpack_was_let_through() -> None:
+    result = answered(Say(200, b"plain", headers={"Content-Encoding": "gzip"}))
+    assert passage(result, CLOSED).let_through
+
+
+def test_a_gateway_whose_headers_never_end_is_left_in_time() -> None:
+    with endless(b"HTTP/1.1 200 OK\r\nX-Long: ") as url:
+        result = probe(url, seconds=1)
+    assert result.error == "no answer within 1 s"
+    assert proves_nothing(result)
 
 
 def test_bytes_that_are_no_text_are_shown_as_well_as_they_can_be() -> None:
