@@ -80,6 +80,13 @@ def rendered(template: Mapping[str, Any], parameters: Mapping[str, str]) -> Json
     return manifest
 
 
+def namespace_of(manifest: Mapping[str, Any], parameters: Mapping[str, str]) -> str:
+    """Tell which namespace a Job names for itself, with the parameters put in; empty where it names none."""
+    metadata = manifest.get("metadata")
+    named = metadata.get("namespace") if isinstance(metadata, Mapping) else None
+    return str(_filled(named, parameters)) if named else ""
+
+
 def containers(manifest: Mapping[str, Any]) -> list[Json]:
     """List the containers of a Job's pod, init containers first."""
     pod = manifest.get("spec", {}).get("template", {}).get("spec", {})

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
+from rollout.core.job_template import namespace_of
 from rollout.core.plan_base import Contradiction, Part
 from rollout.core.quantities import Duration, DurationOrZero, Line, Text, Whole, check_address, wrong
 
@@ -58,6 +59,9 @@ class Job(Part):
         """Either by name or written out."""
         if (self.template is None) == (self.manifest is None):
             yield Contradiction("", "either template or manifest is expected", also=("template", "manifest"))
+        metadata = (self.manifest or {}).get("metadata", {})
+        if not isinstance(metadata, dict) or not isinstance(metadata.get("namespace", ""), str):
+            yield Contradiction("manifest.metadata", "is no metadata of a Job", "namespace: a name, or left out for the target's")
         for key, name in self._secrets():
             words = f"{name} looks like a secret, and a plan is stored, shown and logged"
             yield Contradiction(key, words, "put it into a Kubernetes Secret, and name that with envFrom or secretKeyRef")
@@ -73,6 +77,11 @@ class Job(Part):
             for item in items if isinstance(items, list) else ():
                 if isinstance(item, dict) and item.get("value") and _SECRET.search(str(item.get("name"))):
                     yield "manifest", str(item["name"])
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that a written out manifest names; empty where it is the target's, or a template's business."""
+        return namespace_of(self.manifest or {}, self.parameters)
 
     @property
     def takes(self) -> timedelta:

@@ -98,17 +98,28 @@ class Policy(Part):
             yield Problem(message, key="spec.window.startAt", remedy=remedy, also=("spec.window",))
 
     def _check_places(self, plan: Plan) -> Iterator[Problem]:
+        allowed = ", ".join(self.allowed_namespaces)
         for place, target in plan.places:
-            if not any(fnmatchcase(target.namespace, pattern) for pattern in self.allowed_namespaces):
-                allowed = ", ".join(self.allowed_namespaces)
+            if not self._allows(target.namespace):
                 message = f"namespace {target.namespace!r} is not among the policy's allowedNamespaces"
                 yield Problem(message, key=f"{place}.namespace", remedy=f"allowed: {allowed}")
+        home = [target.namespace for _, target in plan.places]
+        for key, job in plan.jobs if isinstance(plan, OfflinePlan) and home else ():
+            if job.namespace and job.namespace not in home and not self._allows(job.namespace):
+                message = f"the Job would run in namespace {job.namespace!r}, which is not among the policy's allowedNamespaces"
+                remedy = f"leave it out: then it is the target's, {home[0]}; allowed: {allowed}"
+                yield Problem(
+                    message, key=f"{key}.manifest.metadata.namespace", remedy=remedy, also=("spec.target", "spec.targets")
+                )
         for key, image in plan.images:
             reference = parse_image(image)
             full = str(reference).replace(reference.written_name, reference.repository, 1)
             if not any(fnmatchcase(full, pattern) for pattern in self.allowed_images):
                 message = f"image {full} is not among the policy's allowedImages"
                 yield Problem(message, key=key, remedy=f"allowed: {', '.join(self.allowed_images)}")
+
+    def _allows(self, namespace: str) -> bool:
+        return any(fnmatchcase(namespace, pattern) for pattern in self.allowed_namespaces)
 
     def _bounds(self, plan: CanaryPlan) -> Iterator[_Bound]:
         spec, replicas = plan.spec, plan.spec.replicas

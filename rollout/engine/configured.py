@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rollout.core.errors import Problem, Refused
-from rollout.core.job_template import ARTIFACT, ARTIFACT_SHA256, ROLLOUT_ID, rendered
+from rollout.core.job_template import ARTIFACT, ARTIFACT_SHA256, ROLLOUT_ID, namespace_of, rendered
 from rollout.core.plan import CanaryPlan, Plan
 from rollout.core.plan_errors import nearest
 from rollout.core.plan_work import Job
@@ -75,6 +75,10 @@ def _template(template: Template, key: str, job: Job) -> Iterator[Problem]:
         remedy = next((problem.remedy for problem in no.problems if problem.remedy), "mend the template")
         yield Problem(str(no), key=f"{key}.template", remedy=remedy)
         return
+    if namespace_of(found, {}) != namespace_of(found, job.parameters):
+        words = f"template {job.template} takes its namespace from the plan, past the policy's allowedNamespaces"
+        remedy = "write the namespace into the template, or leave it out: then it is the target's"
+        yield Problem(words, key=f"{key}.template", remedy=remedy)
     given = {name: value or "-" for name, value in job.parameters.items()} | dict.fromkeys(OURS, "-")
     try:
         rendered(found, given)

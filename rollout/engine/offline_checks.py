@@ -67,23 +67,28 @@ class CheckTasks:
             yield Line("targets", "refused", problem.message, problem.remedy)
         yield from self._announced(plan)
         yield from self._gate(execution)
-        wanted = {"backup": plan.spec.backup, "migrate": plan.spec.migrate, "restore": plan.spec.restore,
-                  "sessions": plan.spec.quiesce.sessions}  # fmt: skip
-        named = [(name, job) for name, job in wanted.items() if job is not None]
-        for name, job in named:
+        yield from self._jobs_can_be_made(execution, state)
+
+    def _jobs_can_be_made(self, execution: Execution, state: State) -> Iterator[Line]:
+        """Fill every Job's template, hooks' and tests' too, and ask whether we may create Jobs where they would run."""
+        jobs = self._jobs.get(execution.target.cluster)
+        namespaces: set[str] = set()
+        for key, job in plan_in(execution).jobs:
+            name = key.removeprefix("spec.")
             try:
-                self._work.manifest(execution, state, job, name if name != "restore" else "check", "1")
+                manifest = self._work.manifest(execution, state, job, name if name != "restore" else "check", "1")
+                namespaces.add(manifest["metadata"]["namespace"])
             except Refused as no:
+                namespaces.add(job.namespace or execution.target.namespace)
                 missing = [p for p in no.problems if "ARTIFACT" not in p.key]
                 if name != "restore" or missing or not no.problems:
                     yield Line(f"{name} Job", "refused", str(no), "mend the plan's parameters or the template")
-        jobs = self._jobs.get(execution.target.cluster)
-        if named and jobs is not None:
-            no_right = jobs.may_create(execution.target.namespace)
+        for namespace in sorted(namespaces) if jobs is not None else ():
+            no_right = jobs.may_create(namespace) if jobs is not None else ""
             if no_right:
                 yield Line("Jobs", "refused", no_right, "grant it as config/kubernetes/rbac.yaml does")
             else:
-                yield Line("Jobs", "ok", f"Jobs may be created in {execution.target.namespace}")
+                yield Line("Jobs", "ok", f"Jobs may be created in {namespace}")
 
     def _target(self, target: Target, image: str) -> Iterator[Line]:
         cluster = self._clusters.get(target.cluster)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.cli.console import Terminal
 
@@ -90,6 +91,50 @@ def test_names_that_the_configuration_does_not_have_are_told_with_the_nearest_th
     ):
         assert line in answer.err
     assert "rbac" not in answer.err, "not every manifest beside them is a Job"
+
+
+ELSEWHERE = """\
+apiVersion: rollout/v1
+kind: Offline
+metadata: {name: orders}
+spec:
+  target: {namespace: shop, stable: orders}
+  image: orders:3
+  window: {startAt: 2100-01-01 02:00, timezone: UTC, duration: 2h}
+  gate: {route: {id: "1"}, allow: [192.0.2.1]}
+  acceptUnproven: true
+  tests:
+    - name: smoke
+      job:
+        manifest:
+          apiVersion: batch/v1
+          kind: Job
+          metadata:
+            namespace: kube-system
+          spec: {template: {spec: {containers: [{name: a, image: "a:1"}]}}}
+    - name: more
+      job: {template: anywhere, parameters: {WHERE: kube-system}}
+"""
+
+
+def test_a_job_in_another_namespace_is_refused_with_its_line(terminal: Terminal) -> None:
+    jobs = terminal.folder / "jobs"
+    jobs.mkdir()
+    manifest = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"namespace": "{{WHERE:shop}}"},
+                "spec": {"template": {"spec": {"containers": [{"name": "a", "image": "a:1"}]}}}}  # fmt: skip
+    (jobs / "anywhere.yaml").write_text(yaml.safe_dump(manifest))
+    settings = {"policy": {"allowedNamespaces": ["shop"]}, "plans": {"jobs": str(jobs)},
+                "gateways": [{"name": "apisix", "type": "apisix"}]}  # fmt: skip
+    path, config = terminal.file("orders.yaml", ELSEWHERE), terminal.file("rollout.yaml", yaml.safe_dump(settings))
+    answer = terminal.type("validate", path, "-c", config)
+
+    assert answer.code == 2
+    for line in (
+        f"{path}:17:24: spec.tests[0].job.manifest.metadata.namespace: the Job would run in namespace 'kube-system', which is not",
+        "(leave it out: then it is the target's, shop; allowed: shop)",
+        f"{path}:20:23: spec.tests[1].job.template: template anywhere takes its namespace from the plan, past the policy's",
+    ):
+        assert line in answer.err
 
 
 def test_the_same_is_told_by_preview_and_submit(terminal: Terminal) -> None:

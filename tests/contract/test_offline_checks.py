@@ -79,6 +79,16 @@ def place(tmp_path: Path) -> Iterator[Premises]:
             yield Premises(sandbox, parts, performers(parts))
 
 
+def test_whether_jobs_may_be_made_is_asked_wherever_the_plan_runs_one(place: Premises) -> None:
+    container = {"name": "a", "image": "a:1"}
+    manifest = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"namespace": "qa"},
+                "spec": {"template": {"spec": {"containers": [container]}}}}  # fmt: skip
+    smoke = {"name": "smoke", "job": {"manifest": manifest, "deadline": "1m"}}
+    lines = place.lines("offline-preflight", tests=[smoke], quiesce={"hooks": [{"name": "drain", "job": "no-such-template"}]})
+    assert [line.message for line in lines if line.name == "Jobs"] == ["Jobs may be created in qa", "Jobs may be created in shop"]
+    assert [line.name for line in lines if line.level == "refused"] == ["quiesce.hooks[0].job Job"]
+
+
 def refused(lines: list[Line]) -> list[str]:
     return [line.message for line in lines if line.level == "refused"]
 

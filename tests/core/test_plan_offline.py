@@ -275,6 +275,13 @@ def test_naming_where_a_secret_is_found_is_no_secret(job: dict[str, Any]) -> Non
     assert offline(backup=job).spec.backup is not None
 
 
+@pytest.mark.parametrize("metadata", ["shop", ["shop"], {"namespace": 7}, {"namespace": None}])
+def test_a_job_with_metadata_that_is_none_is_refused(metadata: object) -> None:
+    job = job_with()
+    job["manifest"]["metadata"] = metadata
+    assert complaints(backup=job) == [("spec.backup.manifest.metadata", "is no metadata of a Job")]
+
+
 def test_a_plan_that_was_accepted_once_is_read_again_although_a_later_rule_would_refuse_it() -> None:
     document = offline(backup=job_with({"DATABASE": "orders"})).as_document()
     document["spec"]["backup"]["parameters"]["PGPASSWORD"] = "x"

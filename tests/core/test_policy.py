@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from rollout.core.policy import Freeze, Policy
 from tests.core.test_plan import canary
-from tests.core.test_plan_offline import offline
+from tests.core.test_plan_offline import SCHEMA, TEST, job_with, offline
 
 
 def policy(**keys: Any) -> Policy:  # noqa: ANN401 - any value may be tried
@@ -52,6 +52,35 @@ def test_a_policy_may_be_laxer_on_purpose() -> None:
     assert (
         lax.check(canary(soak="1m", maxSoak="5m", replicas={"every": "30s", "step": 2}, maxShare="50%", initialShare="50%")) == ()
     )
+
+
+def job_in(namespace: str, **parameters: str) -> dict[str, Any]:
+    job = job_with(parameters)
+    return job | {"manifest": job["manifest"] | {"metadata": {"namespace": namespace}}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "place"),
+    [
+        (SCHEMA | {"migrate": job_in("kube-system")}, "spec.migrate"),
+        (SCHEMA | {"backup": job_in("kube-system")}, "spec.backup"),
+        (SCHEMA | {"migrate": job_in("{{WHERE}}", WHERE="kube-system")}, "spec.migrate"),
+        (SCHEMA | {"migrate": job_in("{{WHERE:kube-system}}")}, "spec.migrate"),
+        ({"tests": [TEST, {"name": "smoke", "job": job_in("kube-system") | {"deadline": "5m"}}]}, "spec.tests[1].job"),
+        ({"quiesce": {"hooks": [{"name": "drain", "job": job_in("kube-system")}]}}, "spec.quiesce.hooks[0].job"),
+        ({"quiesce": {"sessions": job_in("kube-system")}}, "spec.quiesce.sessions"),
+    ],
+)
+def test_a_job_runs_only_where_the_policy_allows(spec: dict[str, Any], place: str) -> None:
+    (problem,) = policy(allowedNamespaces=["shop", "qa-*"]).check(offline(**spec))
+    assert problem.key == f"{place}.manifest.metadata.namespace"
+    assert "namespace 'kube-system', which is not among the policy's allowedNamespaces" in problem.message
+    assert problem.remedy == "leave it out: then it is the target's, shop; allowed: shop, qa-*"
+
+
+@pytest.mark.parametrize("namespace", ["shop", "qa-2", "{{WHERE:qa-2}}"])
+def test_a_job_may_run_beside_the_target_and_where_the_policy_allows(namespace: str) -> None:
+    assert policy(allowedNamespaces=["shop", "qa-*"]).check(offline(**SCHEMA | {"migrate": job_in(namespace)})) == ()
 
 
 def test_namespaces_are_allowed_by_pattern() -> None:
