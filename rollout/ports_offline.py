@@ -6,7 +6,7 @@ The same rules as in ports.py: every call has its own timeout and raises only `U
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
@@ -84,6 +84,31 @@ class Requests(Protocol):
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: str, *, timeout: timedelta) -> Answered:
         """Send one. Raises Unavailable when no answer came in time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A credential, read for one request: the `headers` that carry it, and its secret parts, which no answer may bring back."""
+
+    headers: Mapping[str, str] = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
+
+    def masked(self, text: str) -> str:
+        """Blank what an answer repeats of it."""
+        for secret in sorted(filter(None, self.secrets), key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return text
+
+
+NOTHING_SHOWN = Shown({}, ())
+
+
+class Credentials(Protocol):
+    """The daemon's credentials, by the names that plans use."""
+
+    def of(self, name: str, url: str) -> Shown:
+        """Look one up for this address, now. Raises Refused: no such name, not meant for that host, its file cannot be read."""
         ...
 
 

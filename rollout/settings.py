@@ -24,7 +24,20 @@ from rollout.core.policy import Policy
 from rollout.core.quantities import Duration, Label, Line, LongDuration, Whole, as_text, seen, wrong
 from rollout.settings_entries import Entry
 
-__all__ = ["Channel", "ClusterEntry", "Database", "Entry", "Http", "Log", "Plans", "Retention", "Settings", "Timing", "Token"]
+__all__ = [
+    "Channel",
+    "ClusterEntry",
+    "CredentialEntry",
+    "Database",
+    "Entry",
+    "Http",
+    "Log",
+    "Plans",
+    "Retention",
+    "Settings",
+    "Timing",
+    "Token",
+]
 
 
 def _file_path(value: object) -> object:
@@ -126,6 +139,12 @@ class ClusterEntry(Entry):
     type: Line = "kubernetes"
 
 
+class CredentialEntry(Entry):
+    """What tests and hooks of offline plans show to whom they ask."""
+
+    type: Line = "http"
+
+
 class Channel(Entry):
     """One chat or webhook. `events`: which kinds of notice it gets; empty: all."""
 
@@ -191,6 +210,7 @@ class Settings(Part):
     clusters: Annotated[tuple[ClusterEntry, ...], Field(min_length=1, max_length=50)] = (ClusterEntry(name="default"),)
     backends: Annotated[tuple[Entry, ...], Field(max_length=200)] = ()
     gateways: Annotated[tuple[Entry, ...], Field(max_length=50)] = ()
+    credentials: Annotated[tuple[CredentialEntry, ...], Field(max_length=200)] = ()
     channels: Annotated[tuple[Channel, ...], Field(max_length=100)] = ()
     policy: Policy = Policy()
     plans: Plans = Plans()

@@ -19,11 +19,12 @@ from rollout.core.errors import Problem
 from rollout.core.plan_errors import Located, dotted, explain, unknown
 from rollout.core.plan_errors import Path as KeyPath
 from rollout.core.quantities import seen
-from rollout.settings import Channel, ClusterEntry, Settings
+from rollout.settings import Channel, ClusterEntry, CredentialEntry, Settings
 from rollout.settings_entries import Entry, Models
 
 PREFIX = "ROLLOUT_"
-SECTIONS: Mapping[str, type[Entry]] = {"clusters": ClusterEntry, "backends": Entry, "gateways": Entry, "channels": Channel}
+SECTIONS: Mapping[str, type[Entry]] = {"clusters": ClusterEntry, "backends": Entry, "gateways": Entry,
+                                          "credentials": CredentialEntry, "channels": Channel}  # fmt: skip
 _NOTHING = YamlFile("the environment", "", {}, {}, excerpts=False)
 
 

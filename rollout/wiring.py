@@ -17,6 +17,7 @@ from rollout.adapters.alertmanager import AlertmanagerSettings, AlertmanagerSour
 from rollout.adapters.apisix_admin import ApisixSettings
 from rollout.adapters.chatbots import ChatbotNotifier, ChatbotSettings
 from rollout.adapters.clock import SystemClock
+from rollout.adapters.credentials import CredentialSettings
 from rollout.adapters.elasticsearch import ElasticsearchSettings, ElasticsearchSource
 from rollout.adapters.job_templates import JobTemplates, default_folder
 from rollout.adapters.kubernetes import ClusterSettings, KubernetesCluster
@@ -81,6 +82,7 @@ MODELS: Models = {
     "backends": {name: model for name, (model, _) in SOURCES.items()},
     "channels": {name: model for name, (model, _) in NOTIFIERS.items()},
     "gateways": {"apisix": ApisixSettings},
+    "credentials": {"http": CredentialSettings},
 }
 
 
@@ -151,6 +153,7 @@ def configured_in(settings: Settings) -> Configured:
         backends=frozenset(entry.name for entry in settings.backends),
         channels=frozenset(entry.name for entry in settings.channels),
         gateways=frozenset(entry.name for entry in settings.gateways),
+        credentials=frozenset(entry.name for entry in settings.credentials),
         template=JobTemplates(settings.plans.jobs or default_folder()),
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rollout.adapters.apisix import ApisixGateway
 from rollout.adapters.apisix_admin import ApisixSettings
+from rollout.adapters.credentials import CredentialSettings, HttpCredentials
 from rollout.adapters.job_templates import JobTemplates, default_folder
 from rollout.adapters.kubernetes_api import ClusterSettings
 from rollout.adapters.kubernetes_custom import KubernetesObjects
@@ -31,11 +32,12 @@ class OfflineParts:
     gateways: dict[str, Gateway] = field(default_factory=dict)
     jobs: dict[str, Jobs] = field(default_factory=dict)
     topologies: dict[str, Topology] = field(default_factory=dict)
+    credentials: HttpCredentials = field(default_factory=lambda: HttpCredentials({}))
 
 
 def open_offline(settings: Settings, clock: Clock, stack: ExitStack) -> OfflineParts:
     """Open gateways and Jobs; nothing is connected before it is used. Raises Refused."""
-    parts = OfflineParts()
+    parts = OfflineParts(credentials=HttpCredentials({one.name: one.build(CredentialSettings) for one in settings.credentials}))
     clusters: dict[str, ClusterSettings] = {one.name: one.build(ClusterSettings) for one in settings.clusters}
     for name, one in clusters.items():
         jobs = KubernetesJobs(one, clock)
@@ -47,7 +49,7 @@ def open_offline(settings: Settings, clock: Clock, stack: ExitStack) -> OfflineP
         objects = KubernetesObjects(cluster, clock) if cluster is not None else None
         if objects is not None:
             stack.callback(objects.close)
-        gateway = ApisixGateway(entry.name, wanted, clock, objects=objects)
+        gateway = ApisixGateway(entry.name, wanted, clock, objects=objects, credentials=parts.credentials)
         stack.callback(gateway.close)
         parts.gateways[entry.name] = gateway
     for backend in settings.backends:
@@ -68,6 +70,6 @@ def offline_performers(
 ) -> dict[str, Performer]:
     """List who performs the offline procedure's tasks."""
     template = JobTemplates(templates or default_folder())
-    work = WorkTasks(parts.jobs, template, HttpRequests(clock), LocalCommands(clock), clock)
+    work = WorkTasks(parts.jobs, template, HttpRequests(clock), LocalCommands(clock), clock, parts.credentials)
     checks = CheckTasks(clusters, parts.jobs, parts.gateways, parts.topologies, work, store, clock, channels=channels)
     return {**checks.performers(), **GateTasks(parts.gateways, clock, store.rollout).performers(), **work.performers()}

@@ -25,6 +25,7 @@ from rollout.core.gate_probe import ProbeResult, Vantage
 from rollout.core.gate_view import GatewayView, RouteReach, besides, bypasses, hosts_of, owner_of, routes_reaching, uris_of
 from rollout.core.wording import listed, span
 from rollout.ports import Check, Clock
+from rollout.ports_offline import Credentials
 
 __all__ = ["ApisixGateway", "ApisixSettings", "CustomObjects"]
 
@@ -32,7 +33,10 @@ Wait = Callable[[float], object]
 
 
 class ApisixGateway:
-    """One configured gateway. `objects` reaches the custom objects of its cluster; `wait` and `jitter` are for tests."""
+    """One configured gateway.
+
+    `objects` reaches the custom objects of its cluster, `credentials` are the daemon's; `wait` and `jitter` are for tests.
+    """
 
     def __init__(
         self,
@@ -41,6 +45,7 @@ class ApisixGateway:
         clock: Clock,
         *,
         objects: CustomObjects | None = None,
+        credentials: Credentials | None = None,
         wait: Wait | None = None,
         jitter: Callable[[], float] | None = None,
     ) -> None:
@@ -49,7 +54,7 @@ class ApisixGateway:
         self._clock = clock
         self._admin = AdminClient(name, settings, clock) if settings.admin_url else None
         self._custom = CustomGates(name, objects) if objects is not None else None
-        self._prober = Prober(settings, clock)
+        self._prober = Prober(settings, clock, credentials)
         self._wait: Wait = wait or threading.Event().wait
         self._jitter = jitter or random.SystemRandom().random
 

@@ -7,14 +7,15 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
-from pydantic import SecretStr
 
 from rollout.adapters.apisix_admin import ApisixSettings
 from rollout.adapters.http import trust
 from rollout.adapters.http_body import ENCODING, BodyError, TimeLeft, beginning
+from rollout.core.errors import Refused
 from rollout.core.gate_probe import ProbeResult, Vantage
 from rollout.core.wording import span
 from rollout.ports import Clock
+from rollout.ports_offline import Credentials
 
 BODY_SHOWN = 2000
 
@@ -26,8 +27,9 @@ class _DrippingError(Exception):
 class Prober:
     """Asks every node of one gateway. Each probe is a new connection: a kept one could be bound to another address."""
 
-    def __init__(self, settings: ApisixSettings, clock: Clock) -> None:
+    def __init__(self, settings: ApisixSettings, clock: Clock, shared: Credentials | None = None) -> None:
         self._clock = clock
+        self._shared = shared
         self._nodes = settings.nodes
         self._credentials = settings.credentials
         self._timeout = min(settings.timeout, timedelta(seconds=10))
@@ -44,9 +46,10 @@ class Prober:
         return tuple(self._ask(vantage, node + path, _shown(node)) for node in self._nodes)
 
     def _ask(self, vantage: Vantage, url: str, node: str) -> ProbeResult:
-        credential = self._credentials.get(vantage.credential, {})
-        if vantage.credential and not credential:
-            return ProbeResult(vantage, node, error=f"no credential is called {vantage.credential!r} in the gateway's settings")
+        try:
+            credential = self._credential(vantage.credential, url)
+        except Refused as no:
+            return ProbeResult(vantage, node, error=str(no))
         timeout = httpx.Timeout(self._timeout.total_seconds(), connect=self._connect_timeout.total_seconds())
         deadline = self._clock.monotonic() + self._timeout.total_seconds()
         extensions = {"timeout": timeout.as_dict() | {"read": TimeLeft(self._clock, deadline)}, **_sni(vantage)}
@@ -67,6 +70,16 @@ class Prober:
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             return ProbeResult(vantage, node, error=f"the request failed ({type(error).__name__})")
 
+    def _credential(self, name: str, url: str) -> Mapping[str, str]:
+        """Look up the gateway's own, and then the daemon's. Raises Refused."""
+        if name in self._credentials:
+            return {header: value.get_secret_value() for header, value in self._credentials[name].items()}
+        if name and self._shared is not None:
+            return self._shared.of(name, url).headers
+        if name:
+            raise Refused(f"no credential is called {name!r} in the gateway's settings")
+        return {}
+
     def _beginning(self, answer: httpx.Response, deadline: float) -> bytes:
         """Read no more of the body than is judged: a download behind the gate is not ours to fetch."""
         try:
@@ -81,13 +94,13 @@ class Prober:
                 raise _DrippingError
 
 
-def _headers(vantage: Vantage, credential: Mapping[str, SecretStr]) -> dict[str, str]:
+def _headers(vantage: Vantage, credential: Mapping[str, str]) -> dict[str, str]:
     headers = {"User-Agent": "rollout-probe", "Connection": "close", "Accept-Encoding": ENCODING}
     if vantage.host:
         headers["Host"] = vantage.host
     if vantage.forwarded_for:
         headers["X-Forwarded-For"] = vantage.forwarded_for
-    return {**headers, **{name: value.get_secret_value() for name, value in credential.items()}}
+    return {**headers, **credential}
 
 
 def _sni(vantage: Vantage) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from rollout.core.gate import CONSUMER_RESTRICTION, IP_RESTRICTION, GateConfig, 
 from rollout.core.gate_checks import config_problems, target_problems
 from rollout.core.gate_probe import Vantage
 from rollout.core.plan_base import Contradiction, Part
+from rollout.core.plan_secrets import secret_parameters
 from rollout.core.quantities import Label, Line, Name, Whole, check_address
 
 
@@ -51,6 +52,12 @@ class Probe(Part):
     forwarded_for: Line | None = None
     credential: Label | None = None
     method: Literal["GET", "HEAD", "POST", "OPTIONS"] = "GET"
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """No secret stands in its address."""
+        for name in secret_parameters(self.url):
+            words = f"{name} looks like a secret, and a plan is stored, shown and logged"
+            yield Contradiction("url", words, "put it as a header into the gateway's settings, and say credential: NAME")
 
     def vantage(self, number: int, *, allowed: bool) -> Vantage:
         """Make the value that a gateway's probe takes."""

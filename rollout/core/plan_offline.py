@@ -19,7 +19,7 @@ from rollout.core.images import Image
 from rollout.core.plan_base import Contradiction, Document, Part
 from rollout.core.plan_gate import Gate
 from rollout.core.plan_window import Window
-from rollout.core.plan_work import Job, TestCase, Work
+from rollout.core.plan_work import HttpRequest, Job, TestCase, Work
 from rollout.core.quantities import Duration, DurationOrZero, Flag, Label, Line, Name, Text, Whole, format_duration
 from rollout.core.signals_compiled import Signal
 from rollout.core.target import Target
@@ -224,6 +224,13 @@ class OfflinePlan(Document):
         work = (("quiesce.hooks", spec.quiesce.hooks), ("tests", spec.tests))
         named = {f"{key}[{n}].job": one.job for key, several in work for n, one in enumerate(several)}
         return tuple((f"spec.{key}", job) for key, job in (plain | named).items() if job is not None)
+
+    @property
+    def requests(self) -> tuple[tuple[str, HttpRequest], ...]:
+        """Every HTTP request that the plan has made, with its key."""
+        work = (("quiesce.hooks", self.spec.quiesce.hooks), ("tests", self.spec.tests))
+        named = ((f"spec.{key}[{n}].http", one.http) for key, several in work for n, one in enumerate(several))
+        return tuple((key, http) for key, http in named if http is not None)
 
     @property
     def image(self) -> str:

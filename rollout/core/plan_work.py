@@ -13,13 +13,13 @@ from pydantic import AfterValidator, Field
 
 from rollout.core.job_template import namespace_of
 from rollout.core.plan_base import Contradiction, Part
-from rollout.core.quantities import Duration, DurationOrZero, Line, Text, Whole, check_address, wrong
+from rollout.core.plan_secrets import VARIABLE, secret_fields, secret_headers, secret_parameters, secret_words
+from rollout.core.quantities import Duration, DurationOrZero, Label, Line, Text, Whole, check_address, wrong
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 """A token of RFC 9110."""
 _LARGEST_MANIFEST = 64 * 1024
-_SECRET = re.compile(r"(PASSWORD|PASSWD|_PWD|(^|_)TOKEN|API_?KEY)$", re.IGNORECASE)
-"""Names of variables whose value nobody may read; `SECRET` names a Secret, and `..._FILE` a file."""
+_STORED = "and a plan is stored, shown and logged"
 
 
 def _check_job(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -63,20 +63,25 @@ class Job(Part):
         if not isinstance(metadata, dict) or not isinstance(metadata.get("namespace", ""), str):
             yield Contradiction("manifest.metadata", "is no metadata of a Job", "namespace: a name, or left out for the target's")
         for key, name in self._secrets():
-            words = f"{name} looks like a secret, and a plan is stored, shown and logged"
+            words = f"{name} looks like a secret, {_STORED}"
             yield Contradiction(key, words, "put it into a Kubernetes Secret, and name that with envFrom or secretKeyRef")
         if self.expected is not None and self.expected > self.deadline:
             yield Contradiction("expected", "is longer than deadline", "raise deadline", ("deadline",))
 
     def _secrets(self) -> Iterator[tuple[str, str]]:
-        yield from ((f"parameters.{name}", name) for name, value in self.parameters.items() if value and _SECRET.search(name))
+        yield from ((f"parameters.{name}", name) for name, value in self.parameters.items() if value and VARIABLE.search(name))
         pod = self.manifest["spec"]["template"]["spec"] if self.manifest is not None else {}
         groups = [pod.get(key) for key in ("initContainers", "containers")]
         for container in (one for group in groups if isinstance(group, list) for one in group):
-            items = container.get("env") if isinstance(container, dict) else None
+            if not isinstance(container, dict):
+                continue
+            items = container.get("env")
             for item in items if isinstance(items, list) else ():
-                if isinstance(item, dict) and item.get("value") and _SECRET.search(str(item.get("name"))):
+                if isinstance(item, dict) and item.get("value") and VARIABLE.search(str(item.get("name"))):
                     yield "manifest", str(item["name"])
+            said = (container.get(key) for key in ("command", "args"))
+            words = (word for several in said if isinstance(several, list) for word in several if isinstance(word, str))
+            yield from (("manifest", name) for name in secret_words(words))
 
     @property
     def namespace(self) -> str:
@@ -99,7 +104,10 @@ def _check_headers(headers: dict[str, str]) -> dict[str, str]:
 
 
 class HttpRequest(Part):
-    """One request. It passes when the status is among `status` and the body holds `contains`."""
+    """One request. It passes when the status is among `status` and the body holds `contains`.
+
+    `credential` names one of the daemon's `credentials`: a plan holds no secrets.
+    """
 
     url: Annotated[Line, Field(pattern=r"^https?://[^\s/@]+(/\S*)?$"), AfterValidator(check_address)]
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] = "GET"
@@ -107,6 +115,19 @@ class HttpRequest(Part):
     body: Text = ""
     status: Annotated[tuple[Annotated[Whole, Field(ge=100, le=599)], ...], Field(min_length=1, max_length=50)] = (200,)
     contains: Text = ""
+    credential: Label | None = None
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """No secret stands in it."""
+        remedy = "configure it as one of the daemon's credentials, and say credential: NAME"
+        for name in secret_headers(self.headers):
+            yield Contradiction(f"headers.{name}", f"{name} carries a credential, {_STORED}", remedy)
+        for name in secret_parameters(self.url):
+            yield Contradiction("url", f"{name} looks like a secret, {_STORED}", "send it in a header: " + remedy)
+        for name in secret_fields(self.body):
+            yield Contradiction(
+                "body", f"{name} looks like a secret, {_STORED}", "use a Job that takes it from a Kubernetes Secret"
+            )
 
 
 Command = Annotated[tuple[Text, ...], Field(min_length=1, max_length=100)]
@@ -139,6 +160,9 @@ class Work(Part):
             seen = f"{' and '.join(given)} are given" if given else "nothing is to be done"
             kinds = ("http", "job", "command")
             yield Contradiction(given[-1] if given else "", seen, "exactly one of http, job and command", kinds)
+        for name in secret_words(self.command or ()):
+            remedy = "let a script read it from a file, or ask by http with a credential"
+            yield Contradiction("command", f"{name} looks like a secret, {_STORED}", remedy)
 
     @property
     def longest(self) -> timedelta:

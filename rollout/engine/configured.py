@@ -28,6 +28,7 @@ class Configured:
     backends: frozenset[str] | None = None
     channels: frozenset[str] | None = None
     gateways: frozenset[str] | None = None
+    credentials: frozenset[str] | None = None
     template: Template | None = None
 
     def problems(self, plan: Plan) -> Iterator[Problem]:
@@ -42,6 +43,9 @@ class Configured:
         for number, channel in enumerate(plan.spec.announce.channels):
             yield from _unknown("channel", self.channels, f"spec.announce.channels[{number}]", channel)
         yield from _unknown("gateway", self.gateways, "spec.gate.gateway", plan.spec.gate.gateway)
+        for key, http in plan.requests:
+            if http.credential:
+                yield from _unknown("credential", self.credentials, f"{key}.credential", http.credential)
         if self.template is not None:
             for key, job in plan.jobs:
                 yield from _template(self.template, key, job)

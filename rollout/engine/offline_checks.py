@@ -68,6 +68,11 @@ class CheckTasks:
         yield from self._announced(plan)
         yield from self._gate(execution)
         yield from self._jobs_can_be_made(execution, state)
+        for key, http in plan.requests:
+            try:
+                self._work.shown(http)
+            except Refused as no:
+                yield Line(key.removeprefix("spec."), "refused", str(no), "mend the plan's credential or the configuration")
 
     def _jobs_can_be_made(self, execution: Execution, state: State) -> Iterator[Line]:
         """Fill every Job's template, hooks' and tests' too, and ask whether we may create Jobs where they would run."""

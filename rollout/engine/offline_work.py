@@ -19,7 +19,7 @@ from rollout.core.state import State
 from rollout.core.steps.offline_jobs import work_job
 from rollout.core.wording import listed, span
 from rollout.ports import Clock
-from rollout.ports_offline import Commands, JobPhase, Jobs, JobSeen, Requests
+from rollout.ports_offline import NOTHING_SHOWN, Commands, Credentials, JobPhase, Jobs, JobSeen, Requests, Shown
 
 TAIL = 2_000
 """Characters of a log or body that go to history."""
@@ -31,11 +31,20 @@ Template = Callable[[str], Mapping[str, Any]]
 class WorkTasks:
     """The performers of `job`, `job-halt` and `work`. `jobs` by cluster; `template` finds a Job template, or raises Refused."""
 
-    def __init__(self, jobs: Mapping[str, Jobs], template: Template, requests: Requests, commands: Commands, clock: Clock) -> None:
+    def __init__(
+        self,
+        jobs: Mapping[str, Jobs],
+        template: Template,
+        requests: Requests,
+        commands: Commands,
+        clock: Clock,
+        credentials: Credentials | None = None,
+    ) -> None:
         self._jobs = jobs
         self._template = template
         self._requests = requests
         self._commands = commands
+        self._credentials = credentials
         self._clock = clock
 
     def performers(self) -> dict[str, Callable[[Execution, State, Task], TaskResult]]:
@@ -158,14 +167,26 @@ class WorkTasks:
             return TaskResult(task.key, self._clock.now(), "done", ok=False, why=str(away))
 
     def _http(self, task: Task, http: HttpRequest, timeout: timedelta) -> TaskResult:
-        answer = self._requests.send(http.method, http.url, http.headers, http.body, timeout=timeout)
+        shown = self.shown(http)
+        names = {name.lower() for name in shown.headers}
+        headers = {name: value for name, value in http.headers.items() if name.lower() not in names} | dict(shown.headers)
+        answer = self._requests.send(http.method, http.url, headers, http.body, timeout=timeout)
         wanted = f"{http.method} {http.url.split('?', 1)[0]}: HTTP {answer.code}"
         right = answer.code in http.status
         holds = http.contains in answer.output
         why = wanted if right else f"{wanted}, expected {' or '.join(map(str, http.status))}"
         why += "" if holds or not right else f", but the body does not hold {http.contains!r}"
-        facts = {"code": str(answer.code), "output": answer.output[-TAIL:], "seconds": f"{answer.took.total_seconds():.2f}"}
+        output = shown.masked(answer.output)[-TAIL:]
+        facts = {"code": str(answer.code), "output": output, "seconds": f"{answer.took.total_seconds():.2f}"}
         return TaskResult(task.key, self._clock.now(), "done", ok=right and holds, why=why, facts=facts)
+
+    def shown(self, http: HttpRequest) -> Shown:
+        """Look up what a request shows, now. Raises Refused."""
+        if not http.credential:
+            return NOTHING_SHOWN
+        if self._credentials is None:
+            raise Refused(f"no credential {http.credential!r} is configured")
+        return self._credentials.of(http.credential, http.url)
 
     def _command(self, execution: Execution, task: Task, work: Work) -> TaskResult:
         words = work.command or ()

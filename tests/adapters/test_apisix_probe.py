@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from rollout.adapters.apisix_admin import ApisixSettings
 from rollout.adapters.apisix_probe import BODY_SHOWN, Prober
 from rollout.adapters.clock import SystemClock
+from rollout.adapters.credentials import CredentialSettings, HttpCredentials
 from rollout.core.gate_probe import Passage, ProbeResult, Vantage, passage, proves
 from rollout.sandbox.faults import Faults
 from rollout.sandbox.http import HttpServer, Request, Response
@@ -167,6 +168,17 @@ def test_a_probe_shows_no_credential() -> None:
     assert "hunter2" not in f"{result!r}"
     (result,) = Prober(settings, CLOCK).probe(replace(OUTSIDE, credential="nobody"))
     assert "no credential is called" in result.error
+
+
+def test_a_probe_may_show_one_of_the_daemons_credentials_and_only_to_its_hosts() -> None:
+    known = HttpCredentials({"qa": CredentialSettings(hosts=("127.0.0.1",), header="apikey", value=SecretStr("hunter2"))})
+    with stub(Say(200, "served")) as server:
+        prober = Prober(ApisixSettings(nodes=(server.url,)), CLOCK, known)
+        (result,) = prober.probe(replace(INSIDE, credential="qa"))
+        assert (result.status, server.seen[0].headers["apikey"]) == (200, "hunter2")
+        (result,) = prober.probe(replace(INSIDE, credential="qa", url=server.url.replace("127.0.0.1", "localhost")))
+        assert "credential 'qa' is not meant for localhost" in result.error
+        assert len(server.seen) == 1
 
 
 def test_no_node_and_no_whole_address_is_told() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rollout.adapters.clock import SystemClock
+from rollout.adapters.credentials import HttpCredentials
 from rollout.adapters.work import HttpRequests, LocalCommands
 from rollout.core.decision import Execution
 from rollout.core.errors import Refused, Rejected, RolloutError, Unavailable
@@ -68,12 +69,12 @@ class PretendJobs:
 class Desk:
     """A plan, and who performs its work."""
 
-    def __init__(self, **spec: Any) -> None:  # noqa: ANN401 - the plan's own values
+    def __init__(self, credentials: HttpCredentials | None = None, **spec: Any) -> None:  # noqa: ANN401 - the plan's own values
         self.jobs = PretendJobs()
         self.execution = Execution("orders-3-0-1a2b3c4d", plan(**spec), ())
         self.state: State = begin(self.execution, NOW)
         clock = SystemClock()
-        self.work = WorkTasks({"default": self.jobs}, self._template, HttpRequests(clock), LocalCommands(clock), clock)
+        self.work = WorkTasks({"default": self.jobs}, self._template, HttpRequests(clock), LocalCommands(clock), clock, credentials)
 
     def _template(self, name: str) -> Mapping[str, Any]:
         raise Refused(f"there is no Job template {name!r}")

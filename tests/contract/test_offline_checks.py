@@ -89,6 +89,22 @@ def test_whether_jobs_may_be_made_is_asked_wherever_the_plan_runs_one(place: Pre
     assert [line.name for line in lines if line.level == "refused"] == ["quiesce.hooks[0].job Job"]
 
 
+def test_a_credential_that_cannot_be_shown_is_found_before_the_maintenance(place: Premises, tmp_path: Path) -> None:
+    qa = {"name": "qa", "hosts": ["shop.example.com"], "bearerTokenFile": str(tmp_path / "gone")}
+    tests = [
+        {"name": name, "http": {"url": f"http://{host}/", "credential": "qa"}}
+        for name, host in (("elsewhere", "orders.shop"), ("no file", "shop.example.com"))
+    ]
+    with closing(opened(tmp_path, place.sandbox, credentials=[qa])) as parts:
+        lines = performers(parts)["offline-preflight"](
+            execution := place.execution(tests=tests), begin(execution, START), Task("p", "p")
+        ).lines
+    assert [(line.name, line.message) for line in lines if line.level == "refused"] == [
+        ("tests[0].http", "credential 'qa' is not meant for orders.shop: its hosts are shop.example.com"),
+        ("tests[1].http", f"credential 'qa': {tmp_path / 'gone'} cannot be read: No such file or directory"),
+    ]
+
+
 def refused(lines: list[Line]) -> list[str]:
     return [line.message for line in lines if line.level == "refused"]
 

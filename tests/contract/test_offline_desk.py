@@ -164,6 +164,14 @@ def test_channels_and_gateways_that_nobody_configured_are_refused(desk: Desk) ->
     assert "configured: edge" in str(problems[1])
 
 
+def test_a_credential_that_nobody_configured_is_refused(desk: Desk) -> None:
+    known = replace(desk, configured=Configured(credentials=frozenset({"orders-qa"})))
+    tests = [{"name": "health", "http": {"url": "http://orders.shop/", "credential": "order-qa"}}]
+    (problem,) = known.check(plan(tests=tests))
+    assert problem.key == "spec.tests[0].http.credential"
+    assert str(problem).endswith("no credential 'order-qa' is configured (did you mean orders-qa? configured: orders-qa)")
+
+
 def test_a_notice_with_channels_of_its_own_is_owed_only_there(desk: Desk) -> None:
     row = desk.submit(plan(), "", "alice").rollout
     notices = (

@@ -282,6 +282,83 @@ def test_a_job_with_metadata_that_is_none_is_refused(metadata: object) -> None:
     assert complaints(backup=job) == [("spec.backup.manifest.metadata", "is no metadata of a Job")]
 
 
+def asks(**http: Any) -> dict[str, Any]:  # noqa: ANN401 - keys of an HTTP request
+    return {"name": "asks", "http": {"url": "https://shop.example.com/orders", **http}, "timeout": "60s"}
+
+
+@pytest.mark.parametrize(
+    ("test", "key", "name"),
+    [
+        *(
+            (asks(headers={name: "geheim"}), f"http.headers.{name}", name)
+            for name in ("Authorization", "cookie", "X-API-KEY", "apikey", "Proxy-Authorization", "X-Auth-Token", "Private-Token")
+        ),
+        (asks(headers={"X-Forwarded-Auth": "Bearer geheimgeheim"}), "http.headers.X-Forwarded-Auth", "X-Forwarded-Auth"),
+        (asks(url="https://shop.example.com/?a=1&access_token=geheim"), "http.url", "access_token"),
+        (asks(method="POST", body='{"user": "qa", "password": "geheim"}'), "http.body", "password"),
+        (asks(method="POST", body="user=qa&client_secret=geheim"), "http.body", "client_secret"),
+        ({"name": "asks", "command": ["curl", "-H", "X-API-KEY: geheim", "http://orders/"]}, "command", "X-API-KEY"),
+        (
+            {"name": "asks", "command": ["sh", "-c", "curl -H 'Authorization: Bearer geheimgeheim' x"]},
+            "command",
+            "what follows Bearer",
+        ),
+        ({"name": "asks", "command": ["check", "--password=geheim"]}, "command", "--password"),
+    ],
+)
+@pytest.mark.parametrize("place", ["tests[0]", "quiesce.hooks[0]"])
+def test_a_credential_in_a_test_or_hook_is_refused_without_repeating_it(
+    test: dict[str, Any], key: str, name: str, place: str
+) -> None:
+    spec: dict[str, Any] = {"tests": [test]} if place == "tests[0]" else {"quiesce": {"hooks": [test]}}
+    plan, ((located),) = check_document(document(**spec))
+    assert plan is None
+    assert located.problem.key == f"spec.{place}.{key}"
+    assert located.problem.message.startswith(f"{name} ")
+    assert "a plan is stored, shown and logged" in located.problem.message
+    assert "credential" in located.problem.remedy or "Secret" in located.problem.remedy
+    assert "geheim" not in f"{located.problem}"
+
+
+def test_a_credential_in_the_address_of_a_probe_is_refused() -> None:
+    probes = {"outside": [{"url": "https://shop.example.com/orders?apikey=geheim"}]}
+    ((key, words),) = complaints(gate={**GATE, "probes": probes})
+    assert key == "spec.gate.probes.outside[0].url"
+    assert "geheim" not in words
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        asks(credential="qa"),
+        asks(headers={"Accept": "application/json", "Idempotency-Key": "7", "X-Authorized-By": "qa"}),
+        asks(url="https://shop.example.com/?key=7&tokens=2&token="),
+        asks(method="POST", body='{"tokens": 3, "password": "", "note": "token"}'),
+        {"name": "asks", "command": ["sh", "-c", 'curl -H "Authorization: Bearer $(cat /run/secrets/token)" http://orders/']},
+        {"name": "asks", "command": ["check", "--password-file=/run/secrets/qa", "--token", "Accept: text/plain"]},
+    ],
+)
+def test_what_only_names_a_credential_is_accepted(test: dict[str, Any]) -> None:
+    assert offline(tests=[test]).spec.tests[0].name == "asks"
+
+
+def test_a_token_in_the_arguments_of_a_job_is_refused() -> None:
+    job = job_with()
+    job["manifest"]["spec"]["template"]["spec"]["containers"][0]["args"] = ["-H", "Authorization: Bearer geheimgeheim"]
+    assert complaints(backup=job) == [
+        ("spec.backup.manifest", "Authorization looks like a secret, and a plan is stored, shown and logged")
+    ]
+
+
+def test_a_plan_with_a_credential_that_was_stored_once_is_read_again() -> None:
+    stored = document(tests=[asks(headers={"Authorization": "Bearer x"})])
+    assert stored_plan(stored).targets == offline().targets
+
+
+def test_a_plan_without_the_new_key_keeps_its_identity() -> None:
+    assert "credential" not in offline().canonical()
+
+
 def test_a_plan_that_was_accepted_once_is_read_again_although_a_later_rule_would_refuse_it() -> None:
     document = offline(backup=job_with({"DATABASE": "orders"})).as_document()
     document["spec"]["backup"]["parameters"]["PGPASSWORD"] = "x"

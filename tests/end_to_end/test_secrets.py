@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import yaml
 
+from tests.adapters.stub import Say, stub
+from tests.end_to_end.maintenance import Site
 from tests.end_to_end.processes import Place, until
 
 pytestmark = pytest.mark.timeout(300)  # a dozen commands, each a process, on cores that are shared
@@ -119,6 +122,52 @@ def test_planted_secrets_are_found_nowhere(tmp_path: Path) -> None:
             words[file.name] = file.read_bytes().decode("latin-1")
     assert "rollout.stepping_back" in words["logs"]
     assert "notice.postponed" in words["logs"], "the failures were met"
+    for where, text in words.items():
+        at = text.find(MARK)
+        assert at < 0, f"{where}: ...{text[max(0, at - 200) : at + 60]}..."
+
+
+def test_the_credential_of_a_maintenance_reaches_whom_it_is_meant_for_and_is_found_nowhere_else(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(f"{MARK}-of-a-file\n")
+    with stub(lambda seen: Say(200, dict(seen.headers))) as echo, Site(tmp_path) as site:
+        document = yaml.safe_load(site.config.read_text())
+        document["credentials"] = [
+            {"name": "orders-qa", "hosts": ["127.0.0.1"], "header": "X-API-KEY", "valueFile": str(tmp_path / "key")},
+            {"name": "orders-admin", "hosts": ["127.0.0.1"], "bearerTokenEnv": "ADMIN_TOKEN"},
+            {"name": "elsewhere", "hosts": ["qa.example.com"], "bearerToken": f"{MARK}-elsewhere"},
+        ]
+        document["log"] = {"level": "debug", "format": "json"}
+        site.config.write_text(yaml.safe_dump(document))
+        site.environment["ADMIN_TOKEN"] = f"{MARK}-of-a-variable"
+        tests = [{"name": name, "http": {"url": f"{echo.url}/{name}", "credential": name}, "retries": 0, "severity": "minor"}
+                 for name in ("orders-qa", "orders-admin")]  # fmt: skip
+        hook = {"name": "drain", "http": {"url": f"{echo.url}/drain", "method": "POST", "credential": "orders-admin"}}
+        without: dict[str, Any] = dict.fromkeys(("backup", "migrate", "restore"))
+        rollout = site.maintenance(schemaChange=False, quiesce={"hooks": [hook]}, tests=tests, **without)
+        site.live_on(rollout)
+        ran = [site.run(*words, rollout, "-o", "json") for words in (("show",), ("history",))]
+        refused = site.folder / "refused.yaml"
+        plan = (site.folder / "offline.yaml").read_text()
+        refused.write_text(
+            plan.replace("credential: orders-qa", f"headers: {{Cookie: {MARK}-cookie}}").replace("name: orders\n", "name: o\n")
+        )
+        ran += [site.run(command, str(refused)) for command in ("validate", "submit")]
+        words = {
+            "commands": "".join(done.stdout + done.stderr for done in ran),
+            "notices": str([message["payload"] for message in site.get("webhooks", "/received")]),
+            "logs": (site.folder / "serve.log").read_text(),
+        }
+        assert site.row(rollout)[0] == "succeeded", site.story(rollout)
+        for file in tmp_path.glob("rollout.db*"):
+            words[file.name] = file.read_bytes().decode("latin-1")
+        shown = {seen.path: (seen.headers.get("x-api-key"), seen.headers.get("authorization")) for seen in echo.seen}
+    assert shown == {
+        "/drain": (None, f"Bearer {MARK}-of-a-variable"),
+        "/orders-admin": (None, f"Bearer {MARK}-of-a-variable"),
+        "/orders-qa": (f"{MARK}-of-a-file", None),
+    }
+    assert "orders-admin" in words["rollout.db"], "the plan's row names the credential"
+    assert "Cookie carries a credential, and a plan is stored, shown and logged" in words["commands"]
     for where, text in words.items():
         at = text.find(MARK)
         assert at < 0, f"{where}: ...{text[max(0, at - 200) : at + 60]}..."
