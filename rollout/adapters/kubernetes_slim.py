@@ -123,7 +123,7 @@ def bound(value: object, replicas: int, *, up: bool) -> int:
 
 
 def writers(document: Document) -> Mapping[str, str]:
-    """Who last wrote `replicas` and `image` (and `image/<container>` for each), from `metadata.managedFields`.
+    """Who last wrote `replicas`, `paused` and `image` (and `image/<container>` for each), from `metadata.managedFields`.
 
     The subresource `scale` counts for replicas. Of several owners the latest is named.
     """
@@ -136,8 +136,7 @@ def writers(document: Document) -> Mapping[str, str]:
 
 
 def _written(spec: Document) -> Iterator[str]:
-    if "f:replicas" in spec:
-        yield "replicas"
+    yield from (name for name in ("replicas", "paused") if f"f:{name}" in spec)
     for key, fields in _map(spec, "f:template", "f:spec", "f:containers").items():
         if isinstance(fields, Mapping) and "f:image" in fields and '"name":"' in key:
             yield "image"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
+from rollout.core.cohorts import Deployment
 from rollout.core.decision import Scene, Tell, Wait
 from rollout.core.evidence_counts import MISROUTED_WINDOWS
 from rollout.core.findings import Findings
@@ -61,7 +62,7 @@ def _pod_waits(scene: Scene, state: State, found: Findings) -> Iterator[Wait]:
     if found.pods.restarted:
         yield Wait(HoldKind.SUSPECT, found.pods.restarted[0].why, "A second restart steps it back.")
     stable = view.stable
-    if stable is not None and stable.paused and not _paused_by_us(state):
+    if stable is not None and stable.paused and not _paused_by_us(state, stable):
         yield Wait(
             HoldKind.FOREIGN_PAUSE,
             f"{stable.name} is paused (spec.paused) by somebody else",
@@ -106,8 +107,8 @@ def _unready(scene: Scene, found: Findings) -> Iterator[Wait]:
     yield Wait(HoldKind.NOT_READY, why)
 
 
-def _paused_by_us(state: State) -> bool:
-    return isinstance(state.step, Promoting) and state.step.paused_by_us
+def _paused_by_us(state: State, stable: Deployment) -> bool:
+    return isinstance(state.step, Promoting) and (state.step.paused_by_us or stable.paused_by_us)
 
 
 def _signal_waits(found: Findings) -> Iterator[Wait]:

@@ -12,6 +12,8 @@ from datetime import datetime
 
 from rollout.core.target import Target
 
+OURS = "rollout"
+"""The field manager of every write of ours."""
 ANNOTATION_ID = "rollout/id"
 """On a Deployment: the rollout that last wrote to it going forward."""
 ANNOTATION_STOPPED = "rollout/stopped"
@@ -86,8 +88,8 @@ class Deployment:
 
     `replicas` is `spec.replicas`; `status_replicas`, `updated`, `ready`, `available` come from the status.
     `images` maps container names of the template to image strings. `annotations` holds the Deployment's own annotations
-    whose key starts with `rollout/`. `writers` maps `replicas` and `image` to the field manager that owns them (from
-    managedFields), empty when unknown. `progressing` is the reason of the Progressing condition
+    whose key starts with `rollout/`. `writers` maps `replicas`, `image` and `paused` to the field manager that owns them
+    (from managedFields), empty when unknown. `progressing` is the reason of the Progressing condition
     (NewReplicaSetAvailable, ReplicaSetUpdated, ProgressDeadlineExceeded, DeploymentPaused, ...).
     `max_surge` and `max_unavailable` are absolute numbers, percentages already resolved against `replicas`.
     """
@@ -113,6 +115,11 @@ class Deployment:
     max_unavailable: int = 1
     annotations: Mapping[str, str] = field(default_factory=dict)
     writers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def paused_by_us(self) -> bool:
+        """Say whether it is paused by a write of ours, as the cluster knows it: one may be seen late, or land late."""
+        return self.paused and self.writers.get("paused") == OURS
 
     @property
     def rolled_out(self) -> bool:

@@ -47,7 +47,7 @@ def test_surge_and_unavailable_are_never_both_zero() -> None:
     assert (found.max_surge, found.max_unavailable) == (0, 1)
 
 
-def test_the_last_writer_of_replicas_and_image_is_named_also_through_the_scale_subresource() -> None:
+def test_the_last_writer_of_replicas_pause_and_image_is_named_also_through_the_scale_subresource() -> None:
     def entry(manager: str, time: str, spec: dict[str, Any], **more: str) -> dict[str, Any]:
         return {"manager": manager, "operation": "Update", "time": time, "fieldsV1": {"f:spec": spec}, **more}
 
@@ -55,10 +55,12 @@ def test_the_last_writer_of_replicas_and_image_is_named_also_through_the_scale_s
     managed = [
         entry("kubectl-client-side-apply", "2026-11-01T00:00:00Z", {"f:replicas": {}, **image}),
         entry("argocd-controller", "2026-11-02T00:00:00Z", image),
+        entry("kubectl-rollout", "2026-11-02T00:00:00Z", {"f:paused": {}}),
         entry("kube-controller-manager", "2026-11-03T00:00:00Z", {"f:replicas": {}}, subresource="scale"),
     ]
     found = slim.deployment(kube.deployment(managedFields=managed)).deployment.writers
-    assert found == {"replicas": "kube-controller-manager", "image": "argocd-controller", "image/nginx": "argocd-controller"}
+    images = {"image": "argocd-controller", "image/nginx": "argocd-controller"}
+    assert found == {"replicas": "kube-controller-manager", "paused": "kubectl-rollout", **images}
 
 
 def test_a_terminating_pod_is_not_ready_and_says_since_when_it_is_deleted() -> None:

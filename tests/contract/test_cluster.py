@@ -217,6 +217,20 @@ def test_the_stable_is_restored_where_it_still_is_what_we_wrote(cluster: Kuberne
     assert (stable.images["nginx"], stable.paused, stable.min_ready_seconds) == ("nginx:1.27.3", False, 0)
 
 
+def test_the_cluster_knows_whose_hold_on_the_stable_stands(cluster: KubernetesCluster, place: TestedCluster) -> None:
+    def held() -> tuple[bool, bool]:
+        stable = cluster.look(place.target, timeout=SECONDS).stable
+        assert stable is not None
+        return stable.paused, stable.paused_by_us
+
+    promoted(cluster, place)
+    assert held() == (True, True)
+    cluster.apply(PatchDeployment("test", place.namespace, "nginx", "nginx", paused=False), timeout=SECONDS)
+    assert held() == (False, False)
+    place.change("deployments", "nginx", {"spec": {"paused": True}})
+    assert held() == (True, False)
+
+
 def test_somebodys_hotfix_of_the_stable_is_not_overwritten(cluster: KubernetesCluster, place: TestedCluster) -> None:
     promoted(cluster, place)
     containers = place.read("deployments", "nginx")["spec"]["template"]["spec"]["containers"]

@@ -83,6 +83,8 @@ class Facts:
     outages: Any = None
     told: Any = None
     """Returns the rows of the outbox."""
+    history: Any = None
+    """Returns everything that history tells, in order."""
     deaths: list[datetime] = field(default_factory=list)
     """When a daemon died."""
     arrived: list[str] = field(default_factory=list)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.simulation import invariants, invariants_deadlines, invariants_time
+from tests.simulation import invariants, invariants_deadlines, invariants_time, invariants_truth
 from tests.simulation.invariants import Invariant
 
 RULES: tuple[type[Invariant], ...] = (
@@ -23,4 +23,6 @@ RULES: tuple[type[Invariant], ...] = (
     invariants_time.NothingGoodIsStopped,
     invariants_time.NoticesAreTold,
     invariants_deadlines.EveryStepIsLeft,
+    invariants_truth.NobodyElseIsBlamed,
+    invariants_truth.WhatIsOverIsOver,
 )

@@ -19,7 +19,7 @@ NAMESPACE, STABLE, CANARY = "default", "shop", "shop-canary"
 LOOK_EVERY = 15 * M
 BACKENDS = {"apisix-5xx": "prometheus", "skywalking-traces": "skywalking"}
 TRAPPED = 0.1
-TRAPS = ("stopped unseen", "shrinks while growing", "dies stepping back", "addition unseen")
+TRAPS = ("stopped unseen", "shrinks while growing", "dies stepping back", "addition unseen", "hold unseen", "aborted unseen")
 """Coincidences that dice would need a million seeds for (traps.py)."""
 GOOD = frozenset({"healthy", "evicted"})
 LITTLE = 0.04

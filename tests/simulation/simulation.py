@@ -170,6 +170,7 @@ class Simulation:
         self.facts.row, self.facts.plan, self.facts.able = self._row, made.spec, self._able
         self.facts.skew = lambda: self.clock.skew
         self.facts.told = lambda: [dict(row) for row in self.store.notices(self.rollout)]
+        self.facts.history = lambda: [row.event for row in self.store.history(self.rollout)]
         self.facts.arrived = self.channel.told
         self.facts.answered = {name: source.answered for name, source in self.sources.items()}
         self._passed = self.began = self.world.now
@@ -213,6 +214,7 @@ class Simulation:
         self.tell(f"at rest: {outcome}")
         self.facts.at_rest = True
         self._clear()
+        self._time_passed()
         self._settled_at = self.world.now + SETTLE
         while self.world.now < self._settled_at:
             self._round(self._settled_at)

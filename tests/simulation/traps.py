@@ -7,11 +7,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from rollout.core.cohorts import ANNOTATION_STOPPED
+from rollout.core.commands import Verb
 from rollout.core.effects import PatchDeployment
 from rollout.ports import Transition
 from tests.simulation.dice import Crash
-from tests.simulation.invariants import forward, replicas
-from tests.simulation.scenario import CANARY, NAMESPACE, OLD, STABLE
+from tests.simulation.invariants import forward, is_ready, replicas
+from tests.simulation.scenario import CANARY, NAMESPACE, NEW, OLD, STABLE
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
@@ -21,7 +22,10 @@ WORDS = {
     "shrinks while growing": "the stable shrinks, and the daemon dies, between the commit of an addition and its performance",
     "dies stepping back": "the daemon dies between stepping back and its commit",
     "addition unseen": "a replica is added, its watch has not brought it yet, and the baseline is not ready for a moment",
+    "hold unseen": "a canary pod is evicted while the stable rolls, and the hold on it is over before the watch has brought it",
+    "aborted unseen": "somebody aborts the start, and the watch of pods has not brought the canary's pod yet",
 }
+SOON = timedelta(minutes=3)
 
 
 class Trap:
@@ -37,6 +41,12 @@ class Trap:
         if self._name == "addition unseen" and adds:
             self._snap()
             self._baseline_blinks()
+        if self._name == "hold unseen" and patch.name == STABLE:
+            self._hold_unseen(patch)
+        if self._name == "aborted unseen" and patch.name == CANARY and forward(patch) and patch.image is not None:
+            self._snap()
+            self._lag("pods", timedelta(minutes=2))
+            self._simulation.later(timedelta(seconds=20), "somebody aborts", self._abort)
 
     def written(self, patch: PatchDeployment) -> None:
         """A write of a daemon has arrived, and the daemon has not been answered."""
@@ -63,12 +73,35 @@ class Trap:
     def _baseline_blinks(self) -> None:
         """As after an outage of the API server: every node is held to be away until its kubelet's next word."""
         simulation = self._simulation
-        for daemon in simulation.daemons:
-            daemon.cluster.late.add("deployments")
-            simulation.later(timedelta(seconds=5), "the watch of Deployments is current again", daemon.cluster.catch_up)
+        self._lag("deployments", timedelta(seconds=5))
         world, usual = simulation.world, simulation.scenario.old
         world.behaviours[OLD] = replace(usual, unready_after=timedelta(), ready_after=None)
         simulation.later(timedelta(seconds=10), "the baseline is as before", lambda: world.behaviours.__setitem__(OLD, usual))
+
+    def _hold_unseen(self, patch: PatchDeployment) -> None:
+        """Evict a canary pod in the middle of the promotion; the write that holds it because of that is seen late."""
+        if patch.image == NEW:
+            self._simulation.later(SOON, "a canary pod is evicted", self._evict)
+        elif patch.paused:
+            self._snap()
+            self._lag("deployments", timedelta(minutes=1))
+
+    def _evict(self) -> None:
+        pods = [pod for pod in self._simulation.facts.pods("canary") if is_ready(pod)]
+        if pods:
+            self._simulation.world.evict(NAMESPACE, pods[0]["metadata"]["name"])
+
+    def _abort(self) -> None:
+        simulation = self._simulation
+        simulation.store.command(simulation.rollout, Verb.ABORT, "ann", "not now", simulation.clock.now())
+        for daemon in simulation.daemons:
+            daemon.next_upkeep = simulation.world.now
+
+    def _lag(self, kind: str, span: timedelta) -> None:
+        """Let one kind's watch bring nothing for a while; the others are current."""
+        for daemon in self._simulation.daemons:
+            daemon.cluster.late.add(kind)
+            self._simulation.later(span, f"the watch of {kind} is current again", daemon.cluster.catch_up)
 
     def _snap(self) -> None:
         self._simulation.tell(WORDS[self._name])

@@ -89,7 +89,7 @@ def _pause(scene: Scene, state: State, step: Promoting, stable: Deployment, bloc
         state = replace(state, step=replace(step, paused_by_us=True))
         why = f"promotion held: {blocking[0].why}"
         return Move(state, why, forward=(pause_stable(scene.execution, stable, paused=True),), wake_in=POLL)
-    if not blocking and stable.paused and step.paused_by_us:
+    if not blocking and _held_by_us(step, stable):
         patch = pause_stable(scene.execution, stable, paused=False)
         return Move(state, "the promotion goes on", forward=(patch,), wake_in=POLL)
     if not blocking and not stable.paused and step.paused_by_us:
@@ -97,12 +97,16 @@ def _pause(scene: Scene, state: State, step: Promoting, stable: Deployment, bloc
     return None
 
 
+def _held_by_us(step: Promoting, stable: Deployment) -> bool:
+    return stable.paused and (step.paused_by_us or stable.paused_by_us)
+
+
 def _done(scene: Scene, state: State, step: Promoting, stable: Deployment) -> Move | None:
     # One that is Terminating on a dead node is nobody's any more: it gets no request, and its object stays for ever.
     old = [pod.name for pod in scene.cohorts.baseline if pod.ready or pod.serving or pod.deleting_since is None]
     if not stable.rolled_out or old:
         return None
-    if stable.paused and step.paused_by_us:  # a hold that came with the last pod: nobody is to find it paused afterwards
+    if _held_by_us(step, stable):  # a hold that came with the last pod: nobody is to find it paused afterwards
         patch = pause_stable(scene.execution, stable, paused=False)
         return Move(state, "every pod is new; the hold on the promotion is taken away", forward=(patch,), wake_in=POLL)
     plan = scene.execution.plan

@@ -16,7 +16,7 @@ from rollout.core.effects import PatchDeployment
 from rollout.core.history import NoticeKind
 from rollout.core.state import Ended, Preflight, Promoting, Reason, Retiring, Retreating, Snapshot, State, Watching
 from rollout.core.tombstone import read
-from rollout.core.wording import listed, span
+from rollout.core.wording import listed, plural, span
 
 POLL = timedelta(seconds=2)
 STUCK = timedelta(minutes=5)
@@ -111,7 +111,16 @@ def _missing(scene: Scene, step: Retreating, view: TargetView, patches: tuple[Pa
         if _is_old(scene, view.stable, step.snapshot) and not view.stable.rolled_out:
             return f"{view.stable.name} is rolling back, {view.stable.available} of {view.stable.replicas} available"
     serving = [pod.name for pod in _still_new(scene, step, view)]
-    return f"{listed(serving)} still serves the new version" if serving else ""
+    return f"{listed(serving)} still serves the new version" if serving else _counted(scene, view)
+
+
+def _counted(scene: Scene, view: TargetView) -> str:
+    """Ask the Deployment's own count too: the watch of its pods may be behind, and show none where one serves."""
+    canary = view.canary
+    if canary is None or canary.replicas or canary.annotations.get(ANNOTATION_STOPPED) != scene.execution.id:
+        return ""
+    behind = canary.observed_generation < canary.generation
+    return f"{canary.name} still counts {plural(canary.status_replicas, 'pod')}" if canary.status_replicas or behind else ""
 
 
 def _is_old(scene: Scene, stable: Deployment, snapshot: Snapshot) -> bool:
