@@ -185,7 +185,8 @@ class Timing(Part):
     def contradictions(self) -> Iterator[Contradiction]:
         """A gap that is shorter than the time between looks would never credit anything."""
         if self.longest_gap <= self.look_every:
-            yield Contradiction("longestGap", "is not longer than lookEvery, so that no time would be credited")
+            words = "is not longer than lookEvery, so that no time would be credited"
+            yield Contradiction("longestGap", words, also=("lookEvery",))
 
 
 class Retention(Part):

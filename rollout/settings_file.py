@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 
 from rollout.adapters.yamlfile import YamlFile, read_bytes, read_yaml, scalar
 from rollout.core.errors import Problem
+from rollout.core.plan_draft import draft_of
 from rollout.core.plan_errors import Located, dotted, explain, unknown
 from rollout.core.plan_errors import Path as KeyPath
 from rollout.core.quantities import seen
@@ -69,8 +70,8 @@ def parse_settings(content: bytes, name: str, models: Models | None = None) -> S
     try:
         settings = Settings.model_validate(merged, by_alias=True, by_name=False)
     except ValidationError as error:
-        located = explain(error, Settings, merged)
-    located += tuple(_entries(merged, models or {}))
+        located = (*explain(error, Settings, merged, without=("contradictions",)), *_contradictions(merged))
+    located += (*_entries(merged, models or {}), *_references(merged))
     if settings is None or located or odd or file.problems:
         raise file.refused((*odd, *(_place(file, one, variables) for one in located)))
     return settings
@@ -125,22 +126,51 @@ def _sections() -> str:
     return f"sections: {', '.join(Settings.model_fields)}"
 
 
+def _contradictions(merged: Mapping[str, Any]) -> Iterator[Located]:
+    """Say which keys do not fit together, of those that can be read: a slip in one line hides nothing in the next."""
+    draft, rest = draft_of(Settings, merged)
+    yield from draft.contradictions(rest) if rest is not None else ()
+
+
 def _entries(merged: Mapping[str, Any], models: Models) -> Iterator[Located]:
     """Check each entry by the settings class of its type; what is wrong with an entry as such was already said."""
     for section, entry_class in SECTIONS.items():
-        given = merged.get(section)
         names: list[str] = []
-        for n, item in enumerate(given if isinstance(given, list) else ()):
-            try:
-                entry = entry_class.model_validate(item)
-            except ValidationError:
-                continue
-            if entry.name in names:
+        for n, entry, wrong in _readable(merged, section, entry_class):
+            if "name" not in wrong and entry.name in names:
                 message = f"another entry of {section} is called {entry.name!r}"
                 yield _under((section, n, "name"), Located((), Problem(message, remedy="give each a name of its own")))
-            names.append(entry.name)
-            for one in _options(entry, section, models[section]) if section in models else ():
+            names += [entry.name] if "name" not in wrong else []
+            for one in _options(entry, section, models[section]) if section in models and "type" not in wrong else ():
                 yield _under((section, n), one)
+
+
+def _readable(
+    merged: Mapping[str, Any], section: str, entry_class: type[Entry]
+) -> Iterator[tuple[int, Entry, frozenset[str]]]:
+    """Give every entry of a section with its number, without the keys that cannot be read, and these."""
+    given = merged.get(section)
+    for n, item in enumerate(given if isinstance(given, list) else ()):
+        if not isinstance(item, dict):
+            continue
+        wrong: frozenset[str] = frozenset()
+        try:
+            entry = entry_class.model_validate(item)
+        except ValidationError as error:
+            wrong = frozenset(str(details["loc"][0]) for details in error.errors(include_url=False))
+            rest = {key: value for key, value in item.items() if str(key) not in wrong}
+            entry = entry_class.model_validate({"name": "x", **rest})
+        yield n, entry, wrong
+
+
+def _references(merged: Mapping[str, Any]) -> Iterator[Located]:
+    """Say which gateways name a cluster that is not there: their ApisixRoutes would never be found."""
+    clusters = [entry.name for _, entry, _ in _readable(merged, "clusters", ClusterEntry)] or [ClusterEntry(name="default").name]
+    for n, gateway, _ in _readable(merged, "gateways", Entry):
+        named = gateway.options.get("cluster")
+        if isinstance(named, str) and named and named not in clusters:
+            message = f"no cluster {named!r} is configured"
+            yield _under(("gateways", n, "cluster"), Located((), Problem(message, remedy=unknown(named, clusters))))
 
 
 def _options(entry: Entry, section: str, types: Mapping[str, type[BaseModel]]) -> tuple[Located, ...]:

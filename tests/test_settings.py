@@ -139,6 +139,43 @@ def test_all_problems_are_told_at_once_in_the_terms_of_the_file() -> None:
     assert "passwordFile" in remedies["backends[1].usernme"]
 
 
+def test_what_cannot_be_read_hides_nothing_that_can() -> None:
+    found = problems_of(
+        "http: {port: 99999, tokns: 1}\n"
+        "timing: {lookEvery: 60s, longestGap: 50s, lease: x}\n"
+        "backends: [{name: p, typ: prometheus}, {type: prometheus}, {name: p, type: prometheus, url: 'http://p'}]\n"
+        "channels: [{name: ops, type: slack, events: [foo]}, {name: ops, type: [], url: 'http://chat/x'}]\n"
+        "policy: {maximumInitialShare: 0%, freezeWindows: [{name: x, timezone: Nowhere}, {name: y}]}\n"
+        "gateways: [{name: a, type: apisix, cluster: wset}]\n"
+        "clusters: [{name: west}, {name: 7, kubconfig: x}]\n"
+    )
+    assert [(p.line, p.key) for p in found] == [
+        (1, "http.port"),
+        (1, "http.tokns"),
+        (2, "timing.longestGap"),
+        (2, "timing.lease"),
+        (3, "backends[0].type"),
+        (3, "backends[1].name"),
+        (3, "backends[1].url"),
+        (3, "backends[2].name"),
+        (4, "channels[0].url"),
+        (4, "channels[0].events[0]"),
+        (4, "channels[1].name"),
+        (4, "channels[1].type"),
+        (5, "policy.maximumInitialShare"),
+        (5, "policy.freezeWindows[0]"),
+        (5, "policy.freezeWindows[0].timezone"),
+        (5, "policy.freezeWindows[1]"),
+        (6, "gateways[0].cluster"),
+        (7, "clusters[1].kubconfig"),
+    ]
+    assert "did you mean west?" in next(p.remedy for p in found if p.key == "gateways[0].cluster")
+
+
+def test_nobody_is_told_that_two_keys_contradict_each_other_where_one_of_them_cannot_be_read() -> None:
+    assert [p.key for p in problems_of("timing: {lookEvery: 600, longestGap: 30s}")] == ["timing.lookEvery"]
+
+
 def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROLLOUT_DATABASE", "postgresql://db/rollout")
     monkeypatch.setenv("ROLLOUT_HTTP__PORT", "9090")

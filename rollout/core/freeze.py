@@ -105,7 +105,8 @@ class FreezeWindow(Part):
         """Weekly or once."""
         weekly, once = bool(self.days or self.times), self.from_ is not None or self.to is not None
         if weekly == once:
-            yield Contradiction("", "either days and times, or from and to are expected")
+            keys = ("days", "times", "from", "to")
+            yield Contradiction("", "either days and times, or from and to are expected", also=keys)
         elif once and (self.from_ is None or self.to is None):
             yield Contradiction("to" if self.to is None else "from", "is required", "from and to go together")
         elif self.from_ is not None and self.to is not None and self.from_ >= self.to:
