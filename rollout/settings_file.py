@@ -145,9 +145,7 @@ def _entries(merged: Mapping[str, Any], models: Models) -> Iterator[Located]:
                 yield _under((section, n), one)
 
 
-def _readable(
-    merged: Mapping[str, Any], section: str, entry_class: type[Entry]
-) -> Iterator[tuple[int, Entry, frozenset[str]]]:
+def _readable(merged: Mapping[str, Any], section: str, entry_class: type[Entry]) -> Iterator[tuple[int, Entry, frozenset[str]]]:
     """Give every entry of a section with its number, without the keys that cannot be read, and these."""
     given = merged.get(section)
     for n, item in enumerate(given if isinstance(given, list) else ()):

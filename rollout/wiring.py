@@ -38,6 +38,7 @@ from rollout.engine.offline_impact import Impact
 from rollout.engine.outbox import Outbox
 from rollout.engine.planfolder import PlanFolder
 from rollout.engine.preflight import Preflight
+from rollout.engine.recipients import Takes
 from rollout.engine.tasks import Performer
 from rollout.engine.upkeep import Upkeep
 from rollout.engine.usecases import Desk
@@ -209,10 +210,16 @@ def impact_of(settings: Settings, plan: OfflinePlan) -> tuple[str, ...]:
         return (*words(impact.lines(Execution("preview", plan, ()))), *declared(plan))
 
 
+def taken_by(settings: Settings) -> Takes:
+    """List which kinds of notice each channel takes, where it does not take all."""
+    return {channel.name: frozenset(channel.events) for channel in settings.channels if channel.events}
+
+
 def performers(parts: Parts) -> dict[str, Performer]:
     """List who performs which kind of task."""
     channels = frozenset(channel.name for channel in parts.settings.channels)
-    offline = offline_performers(parts.offline, parts.clusters, parts.store, parts.clock, parts.settings.plans.jobs, channels)
+    who, jobs = taken_by(parts.settings), parts.settings.plans.jobs
+    offline = offline_performers(parts.offline, parts.clusters, parts.store, parts.clock, jobs, channels, who)
     return {"preflight": Preflight(parts.clusters, parts.sources, parts.store, parts.clock).perform, **offline}
 
 
@@ -224,6 +231,7 @@ def build_daemon(parts: Parts, *, workers: Threads | None = None, periods: Perio
         policy=parts.settings.policy,
         timing=Timing(timing.look_every, timing.longest_gap, timing.save_every),
         channels=tuple(channel.name for channel in parts.settings.channels),
+        takes=taken_by(parts.settings),
         lease=timing.lease,
     )
     workers = workers or Threads()

@@ -19,6 +19,7 @@ from rollout.adapters.work import HttpRequests, LocalCommands
 from rollout.engine.offline_checks import CheckTasks
 from rollout.engine.offline_gate import GateTasks
 from rollout.engine.offline_work import WorkTasks
+from rollout.engine.recipients import Takes
 from rollout.engine.tasks import Performer
 from rollout.ports import Clock, Cluster, Gateway, Store
 from rollout.ports_offline import Jobs, Topology
@@ -67,9 +68,10 @@ def offline_performers(
     clock: Clock,
     templates: Path | None,
     channels: frozenset[str],
+    who: Takes,
 ) -> dict[str, Performer]:
     """List who performs the offline procedure's tasks."""
     template = JobTemplates(templates or default_folder())
     work = WorkTasks(parts.jobs, template, HttpRequests(clock), LocalCommands(clock), clock, parts.credentials)
-    checks = CheckTasks(clusters, parts.jobs, parts.gateways, parts.topologies, work, store, clock, channels=channels)
+    checks = CheckTasks(clusters, parts.jobs, parts.gateways, parts.topologies, work, store, clock, channels=channels, who=who)
     return {**checks.performers(), **GateTasks(parts.gateways, clock, store.rollout).performers(), **work.performers()}

@@ -40,6 +40,8 @@ def doctor(
     """Check database, clusters, backends and channels; with a plan, everything that its preflight would check."""
     from rollout.core.observation import Line as CheckLine  # noqa: PLC0415 - lazy
     from rollout.engine.doctoring import check_up  # noqa: PLC0415 - lazy
+    from rollout.engine.recipients import unheard  # noqa: PLC0415 - lazy
+    from rollout.wiring import taken_by  # noqa: PLC0415 - lazy
 
     with opened(config, database, outside=True, lenient=True, create=True) as parts:
         others: dict[str, object] = {f"cluster {name}": cluster for name, cluster in parts.clusters.items()}
@@ -48,6 +50,7 @@ def doctor(
         lines = list(check_up(parts.store, others))
         lines += _unopened(parts.unopened or {})
         lines += [CheckLine(f"channel {x}", "ok", f"configured; `rollout notify test {x}` tries it") for x in parts.notifiers]
+        lines += unheard(parts.notifiers, taken_by(parts.settings))
         if plan is not None:
             lines += _preflight(parts, plan)
         _print(lines, output)

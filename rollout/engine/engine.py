@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
@@ -31,6 +31,7 @@ from rollout.engine.active import Active
 from rollout.engine.board import Board
 from rollout.engine.commits import Commits
 from rollout.engine.lease import Lease
+from rollout.engine.recipients import Takes
 from rollout.engine.restores import with_measured_restore
 from rollout.engine.saving import Saving
 from rollout.engine.tasks import Performer, Tasks
@@ -75,6 +76,8 @@ class Setup:
     timing: Timing
     channels: tuple[str, ...] = ()
     lease: timedelta = timedelta(seconds=15)
+    takes: Takes = field(default_factory=dict)
+    """The kinds of notice that a channel takes, where it does not take all."""
 
 
 class Engine:

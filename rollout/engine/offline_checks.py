@@ -19,12 +19,16 @@ from rollout.engine.offline_gate import is_away
 from rollout.engine.offline_impact import LOOK_TIMEOUT, Impact
 from rollout.engine.offline_work import WorkTasks
 from rollout.engine.overlaps import gates_shared, overlapping
+from rollout.engine.recipients import Takes, takes
 from rollout.ports import Clock, Cluster, Gateway, Store
 from rollout.ports_offline import Jobs, Topology
 
 
 class CheckTasks:
-    """The performers of `offline-preflight`, `assess` and `announcements`. `channels`: names of the daemon's; None: not known."""
+    """The performers of `offline-preflight`, `assess` and `announcements`.
+
+    `channels`: names of the daemon's; None: not known. `who`: the kinds of notice that they take, where not all.
+    """
 
     def __init__(
         self,
@@ -37,12 +41,14 @@ class CheckTasks:
         clock: Clock,
         *,
         channels: frozenset[str] | None = None,
+        who: Takes | None = None,
     ) -> None:
         self._clusters = clusters
         self._jobs = jobs
         self._gateways = gateways
         self._impact = Impact(clusters, jobs, gateways, topologies)
         self._channels = channels
+        self._who = who or {}
         self._work = work
         self._store = store
         self._clock = clock
@@ -135,7 +141,8 @@ class CheckTasks:
     def _announced(self, plan: OfflinePlan) -> Iterator[Line]:
         if self._channels is None or not plan.spec.announce.offsets:
             return
-        wanted = plan.spec.announce.channels or plan.spec.notify or tuple(sorted(self._channels))
+        named = plan.spec.announce.channels
+        wanted = named or plan.spec.notify or tuple(sorted(self._channels))
         missing = [name for name in wanted if name not in self._channels]
         if missing:
             words = f"no channel {listed(missing)} is configured: nobody there would be told"
@@ -143,6 +150,9 @@ class CheckTasks:
         elif not wanted:
             words = "no channel is configured: nobody would be told of the maintenance"
             yield Line("announcements", "refused", words, "configure a channel, or say announce: {offsets: []}")
+        elif not named and not any(takes(self._who, name, NoticeKind.ANNOUNCEMENT) for name in wanted):
+            words = f"{listed(wanted)} takes no announcement (`events`): nobody would be told of the maintenance"
+            yield Line("announcements", "refused", words, "add announcement to its `events`, or name announce.channels in the plan")
 
     def _gate(self, execution: Execution) -> Iterator[Line]:
         gate = plan_in(execution).spec.gate

@@ -19,6 +19,7 @@ from rollout.core.state import Ended, Retreating, State
 from rollout.engine import events
 from rollout.engine.active import Active, Sent
 from rollout.engine.commits import Commits, Pending
+from rollout.engine.recipients import addressed
 from rollout.ports import RolloutError, RolloutRow, Transition
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Saving:
         engine = self._engine
         now = engine.clock.now()
         outcome = state.step.outcome if isinstance(state.step, Ended) else Outcome.ACTIVE
+        channels = active.execution.plan.spec.notify or engine.setup.channels
         transition = Transition(
             rollout=active.execution.id,
             seen_version=active.version,
@@ -86,8 +88,8 @@ class Saving:
             wake_at=None if outcome.at_rest else now + engine.setup.timing.look_every,
             at=now,
             events=active.owed_events + extra[0],
-            notices=active.owed_notices + extra[1],
-            channels=active.execution.plan.spec.notify or engine.setup.channels,
+            notices=addressed(active.owed_notices + extra[1], channels, engine.setup.takes),
+            channels=channels,
             consumed=active.owed_commands + extra[2],
         )
         owed = (len(active.owed_events), len(active.owed_notices), len(active.owed_commands))

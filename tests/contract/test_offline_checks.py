@@ -127,6 +127,16 @@ def test_where_no_channel_is_configured_nobody_would_be_told(place: Premises, tm
         assert refused(silent.lines("offline-preflight", announce={"offsets": []})) == []
 
 
+def test_where_no_channel_takes_announcements_nobody_would_be_told(place: Premises, tmp_path: Path) -> None:
+    (tmp_path / "deaf").mkdir()
+    channel = {"name": "operations", "type": "slack", "url": "http://127.0.0.1:9/hook", "events": ["needs-a-person"]}
+    with closing(opened(tmp_path / "deaf", place.sandbox, channels=[channel])) as parts:
+        deaf = replace(place, parts=parts, made=performers(parts))
+        (said,) = refused(deaf.lines("offline-preflight"))
+        assert said == "operations takes no announcement (`events`): nobody would be told of the maintenance"
+        assert not refused(deaf.lines("offline-preflight", announce={"channels": ["operations"]}))
+
+
 def test_a_gate_name_that_two_routes_have_is_refused_with_both(place: Premises) -> None:
     put_route(place.sandbox, "twin", {"name": shop.ROUTE, "uri": "/orders/old", "upstream": UPSTREAM})
     (words,) = refused(place.lines("offline-preflight"))
