@@ -8,20 +8,18 @@ SecretStr from then on. What stands under `ROLLOUT_`, with `__` between levels, 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr
-from pydantic_core import PydanticCustomError
 
 from rollout.core.errors import Refused
 from rollout.core.history import NoticeKind
 from rollout.core.plan_base import Contradiction, Part
 from rollout.core.policy import Policy
-from rollout.core.quantities import Duration, Label, Line, LongDuration, Whole, as_text, seen, wrong
+from rollout.core.quantities import Duration, Line, LongDuration, Whole, as_text, seen, wrong
 from rollout.settings_entries import Entry
 
 __all__ = [
@@ -36,7 +34,6 @@ __all__ = [
     "Retention",
     "Settings",
     "Timing",
-    "Token",
 ]
 
 
@@ -50,15 +47,13 @@ def _file_path(value: object) -> object:
 FilePath = Annotated[Path, BeforeValidator(_file_path)]
 
 
-def _secret_of(value: SecretStr | None, file: Path | None, key: str) -> SecretStr | None:
-    """Give a secret that stands in the file or in a file of its own. Raises the worded error when that cannot be read."""
-    if value is not None or file is None:
-        return value
+def _unreadable(file: Path) -> str:
+    """Say why no secret can be read from a file of its own; empty where one can."""
     try:
-        return SecretStr(file.read_text(encoding="utf-8").strip())
+        return "" if file.read_text(encoding="utf-8").strip() else f"{file} is empty"
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise wrong(f"{file} cannot be read: {reason}", "", key) from None
+        return f"{file} cannot be read: {reason}"
 
 
 class Database(Part):
@@ -70,67 +65,40 @@ class Database(Part):
     url_file: FilePath | None = None
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """One place."""
+        """One place, which can be read."""
         if self.url is not None and self.url_file is not None:
-            yield Contradiction("urlFile", "goes not together with url")
-        _secret_of(self.url, self.url_file, "urlFile")
+            yield Contradiction("urlFile", "goes not together with url", also=("url",))
+        elif self.url_file is not None and (why := _unreadable(self.url_file)):
+            yield Contradiction("urlFile", why)
 
     @property
     def address(self) -> str:
-        """The URL, secret included: for the store and nobody else."""
-        try:
-            secret = _secret_of(self.url, self.url_file, "urlFile")
-        except PydanticCustomError as error:  # the file was there when the configuration was read
-            raise Refused(f"database.urlFile: {error}") from None
-        return secret.get_secret_value() if secret is not None else "sqlite:///rollout.db"
+        """The URL, secret included: for the store and nobody else. Raises Refused when its file cannot be read (any more)."""
+        if self.url is not None:
+            return self.url.get_secret_value()
+        if self.url_file is None:
+            return "sqlite:///rollout.db"
+        if why := _unreadable(self.url_file):
+            raise Refused(f"database.urlFile: {why}")
+        return self.url_file.read_text(encoding="utf-8").strip()
 
 
-class Token(Part):
-    """Who may do what over HTTP. `viewer` reads; `operator` also commands; `webhook` only pushes alarms."""
-
-    name: Label
-    role: Literal["viewer", "operator", "webhook"] = "viewer"
-    token: SecretStr | None = None
-    token_file: FilePath | None = None
-
-    def contradictions(self) -> Iterator[Contradiction]:
-        """One secret, long enough not to be guessed."""
-        if (self.token is None) == (self.token_file is None):
-            yield Contradiction("", "either token or tokenFile is expected")
-            return
-        secret = _secret_of(self.token, self.token_file, "tokenFile") or SecretStr("")
-        if len(secret.get_secret_value()) < _SHORTEST_TOKEN:
-            key = "token" if self.token is not None else "tokenFile"
-            yield Contradiction(key, f"the token is shorter than {_SHORTEST_TOKEN} characters", "openssl rand -hex 24")
-
-    @property
-    def secret(self) -> SecretStr:
-        """The token. Raises Refused when its file is gone since the configuration was read."""
-        try:
-            return _secret_of(self.token, self.token_file, "tokenFile") or SecretStr("")
-        except PydanticCustomError as error:
-            raise Refused(f"the token of {self.name}: {error}") from None
-
-
-_SHORTEST_TOKEN = 16
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+Ignored = Annotated[None, BeforeValidator(lambda _: None)]
+"""A key that earlier files have and that does nothing: whatever stands there is not even read."""
 
 
 class Http(Part):
-    """/metrics, /healthz and /readyz. Loopback unless told otherwise; the tokens are for what else will be served there."""
+    """Where /metrics, /healthz and /readyz are served: loopback unless told otherwise. They tell no secret and take no order."""
 
     host: Line = "127.0.0.1"
     port: Annotated[Whole, Field(ge=0, le=65_535)] = 8080
-    public_url: Annotated[Line, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s?#]*)?$")] | None = None
-    """How people reach it: for links in notices."""
-    tokens: Annotated[tuple[Token, ...], Field(max_length=200)] = ()
+    tokens: Ignored = None
+    public_url: Ignored = None
 
-    def contradictions(self) -> Iterator[Contradiction]:
-        """Names are who did it, in history."""
-        yield from repeated("tokens", [token.name for token in self.tokens])
-        if self.host not in _LOOPBACK and not self.tokens:
-            yield Contradiction("host", f"{seen(self.host)} is open to others, and no token is required of them",
-                                "add http.tokens, or listen on 127.0.0.1")  # fmt: skip
+    def without_effect(self) -> Iterator[str]:
+        """Name the keys of the file that do nothing."""
+        fields = type(self).model_fields
+        yield from (f"http.{fields[name].alias}" for name in ("tokens", "public_url") if name in self.model_fields_set)
 
 
 class ClusterEntry(Entry):
@@ -194,13 +162,6 @@ class Retention(Part):
 
     keep: LongDuration = timedelta(days=365)
     every: Duration = timedelta(hours=6)
-
-
-def repeated(key: str, names: list[str]) -> Iterator[Contradiction]:
-    """Complain about names that are given twice."""
-    for name, times in Counter(names).items():
-        if times > 1:
-            yield Contradiction(key, f"{times} entries are called {name!r}", "give each a name of its own")
 
 
 class Settings(Part):

@@ -28,9 +28,11 @@ from rollout.adapters.slack import SlackNotifier, SlackSettings
 from rollout.core.decision import Execution, Timing
 from rollout.core.errors import Problem, Refused
 from rollout.core.history import Outcome
+from rollout.core.observation import Line
 from rollout.core.offline_facts import words
 from rollout.core.plan import OfflinePlan
 from rollout.core.steps.offline_assess import declared
+from rollout.core.wording import plural
 from rollout.engine.configured import Configured
 from rollout.engine.daemon import Daemon, Periods
 from rollout.engine.engine import Engine, Setup
@@ -38,7 +40,7 @@ from rollout.engine.offline_impact import Impact
 from rollout.engine.outbox import Outbox
 from rollout.engine.planfolder import PlanFolder
 from rollout.engine.preflight import Preflight
-from rollout.engine.recipients import Takes
+from rollout.engine.recipients import Takes, unheard
 from rollout.engine.tasks import Performer
 from rollout.engine.upkeep import Upkeep
 from rollout.engine.usecases import Desk
@@ -105,8 +107,8 @@ class Parts:
     sources: dict[str, SignalSource] = field(default_factory=dict)
     notifiers: dict[str, Notifier] = field(default_factory=dict)
     offline: OfflineParts = field(default_factory=OfflineParts)
-    unopened: dict[str, Refused] | None = None
-    """For `doctor`: what could not be opened, and why, instead of refusing at the first; None where everything must open."""
+    unopened: dict[str, Refused] = field(default_factory=dict)
+    """For `doctor`: what could not be opened, and why."""
     _open: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Self:
@@ -114,6 +116,16 @@ class Parts:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    def cannot_open(self) -> tuple[Problem, ...]:
+        """List what could not be opened by its name; one fault that is in the way of several is said once."""
+        said: dict[str, Problem] = {}
+        for what, error in self.unopened.items():
+            remedy = next((problem.remedy for problem in error.problems if problem.remedy), "")
+            whole = str(error) if str(error).partition(": ")[0] in self.unopened else f"{what}: {error}"
+            culprit, _, words = whole.partition(": ")
+            said.setdefault(whole, Problem(words, key=culprit, remedy=remedy))
+        return tuple(said.values())
 
     def close(self) -> None:
         """Give everything back."""
@@ -140,9 +152,12 @@ def open_parts(
             settings.policy,
             configured_in(settings),
         )
-        parts = Parts(settings, clock, store, codec, desk, unopened={} if lenient else None)
+        parts = Parts(settings, clock, store, codec, desk)
         if outside:
             _open_outside(parts, stack)
+        if parts.unopened and not lenient:
+            found = parts.cannot_open()
+            raise Refused(f"{plural(len(found), 'part')} of the configuration cannot be used", found)
         parts._open = stack.pop_all()  # noqa: SLF001 - made here, and handed over to it
     return parts
 
@@ -166,8 +181,7 @@ def _open_outside(parts: Parts, stack: ExitStack) -> None:
             cluster = KubernetesCluster(one.build(ClusterSettings), clock)
             parts.clusters[one.name] = cluster
             stack.callback(cluster.close)
-    with _opening(parts, "gateways"):
-        parts.offline = open_offline(settings, clock, stack)
+    parts.offline = open_offline(settings, clock, stack, lambda what: _opening(parts, what))
     for entry in settings.backends:
         with _opening(parts, f"backend {entry.name}"):
             source = _maker(SOURCES, entry, "backend")(entry, clock)
@@ -185,8 +199,6 @@ def _opening(parts: Parts, what: str) -> Iterator[None]:
     try:
         yield
     except Refused as error:
-        if parts.unopened is None:
-            raise
         parts.unopened[what] = error
 
 
@@ -208,6 +220,13 @@ def impact_of(settings: Settings, plan: OfflinePlan) -> tuple[str, ...]:
         offline = open_offline(settings, clock, stack)
         impact = Impact(clusters, offline.jobs, offline.gateways, offline.topologies)
         return (*words(impact.lines(Execution("preview", plan, ()))), *declared(plan))
+
+
+def questionable(settings: Settings) -> Iterator[Line]:
+    """Warn of what a configuration may say and nobody should rely on."""
+    for key in settings.http.without_effect():
+        yield Line("configuration", "warning", f"{key} does nothing: the port serves health and figures only", "take it out")
+    yield from unheard([channel.name for channel in settings.channels], taken_by(settings))
 
 
 def taken_by(settings: Settings) -> Takes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +25,9 @@ from rollout.engine.tasks import Performer
 from rollout.ports import Clock, Cluster, Gateway, Store
 from rollout.ports_offline import Jobs, Topology
 from rollout.settings import Settings
+from rollout.settings_entries import Entry
+
+Opening = Callable[[str], AbstractContextManager[object]]
 
 
 @dataclass(slots=True)
@@ -36,29 +40,41 @@ class OfflineParts:
     credentials: HttpCredentials = field(default_factory=lambda: HttpCredentials({}))
 
 
-def open_offline(settings: Settings, clock: Clock, stack: ExitStack) -> OfflineParts:
-    """Open gateways and Jobs; nothing is connected before it is used. Raises Refused."""
+def open_offline(settings: Settings, clock: Clock, stack: ExitStack, opening: Opening = nullcontext) -> OfflineParts:
+    """Open gateways and Jobs; nothing is connected before it is used. Raises Refused.
+
+    `opening` is entered around each thing by its name (`gateway apisix`), for whoever wants to go on with the next one.
+    """
     parts = OfflineParts(credentials=HttpCredentials({one.name: one.build(CredentialSettings) for one in settings.credentials}))
     clusters: dict[str, ClusterSettings] = {one.name: one.build(ClusterSettings) for one in settings.clusters}
     for name, one in clusters.items():
-        jobs = KubernetesJobs(one, clock)
-        stack.callback(jobs.close)
-        parts.jobs[name] = jobs
+        with opening(f"cluster {name}"):
+            jobs = KubernetesJobs(one, clock)
+            stack.callback(jobs.close)
+            parts.jobs[name] = jobs
     for entry in settings.gateways:
-        wanted: ApisixSettings = entry.build(ApisixSettings)
-        cluster = clusters.get(wanted.cluster)
-        objects = KubernetesObjects(cluster, clock) if cluster is not None else None
-        if objects is not None:
-            stack.callback(objects.close)
-        gateway = ApisixGateway(entry.name, wanted, clock, objects=objects, credentials=parts.credentials)
-        stack.callback(gateway.close)
-        parts.gateways[entry.name] = gateway
+        with opening(f"gateway {entry.name}"):
+            parts.gateways[entry.name] = _gateway(entry, clusters, parts.credentials, clock, stack)
     for backend in settings.backends:
         if backend.type == "skywalking":
-            topology = SkyWalkingTopology(backend.name, backend.build(SkyWalkingSettings), clock)
-            stack.callback(topology.close)
-            parts.topologies[backend.name] = topology
+            with opening(f"backend {backend.name}"):
+                topology = SkyWalkingTopology(backend.name, backend.build(SkyWalkingSettings), clock)
+                stack.callback(topology.close)
+                parts.topologies[backend.name] = topology
     return parts
+
+
+def _gateway(
+    entry: Entry, clusters: Mapping[str, ClusterSettings], credentials: HttpCredentials, clock: Clock, stack: ExitStack
+) -> Gateway:
+    wanted: ApisixSettings = entry.build(ApisixSettings)
+    cluster = clusters.get(wanted.cluster)
+    objects = KubernetesObjects(cluster, clock) if cluster is not None else None
+    if objects is not None:
+        stack.callback(objects.close)
+    gateway = ApisixGateway(entry.name, wanted, clock, objects=objects, credentials=credentials)
+    stack.callback(gateway.close)
+    return gateway
 
 
 def offline_performers(

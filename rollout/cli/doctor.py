@@ -11,9 +11,8 @@ from rollout.cli.context import EXIT_FAILED, EXIT_REFUSED, ConfigOption, Databas
 from rollout.cli.documents import time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
-    from rollout.core.errors import Refused
     from rollout.core.observation import Line
     from rollout.engine.trying import SignalTrial
 
@@ -40,34 +39,21 @@ def doctor(
     """Check database, clusters, backends and channels; with a plan, everything that its preflight would check."""
     from rollout.core.observation import Line as CheckLine  # noqa: PLC0415 - lazy
     from rollout.engine.doctoring import check_up  # noqa: PLC0415 - lazy
-    from rollout.engine.recipients import unheard  # noqa: PLC0415 - lazy
-    from rollout.wiring import taken_by  # noqa: PLC0415 - lazy
+    from rollout.wiring import questionable  # noqa: PLC0415 - lazy
 
     with opened(config, database, outside=True, lenient=True, create=True) as parts:
         others: dict[str, object] = {f"cluster {name}": cluster for name, cluster in parts.clusters.items()}
         others |= {f"backend {name}": source for name, source in parts.sources.items()}
         others |= {f"gateway {name}": gateway for name, gateway in parts.offline.gateways.items()}
         lines = list(check_up(parts.store, others))
-        lines += _unopened(parts.unopened or {})
+        lines += [CheckLine(one.key, "refused", one.message, one.remedy) for one in parts.cannot_open()]
         lines += [CheckLine(f"channel {x}", "ok", f"configured; `rollout notify test {x}` tries it") for x in parts.notifiers]
-        lines += unheard(parts.notifiers, taken_by(parts.settings))
+        lines += questionable(parts.settings)
         if plan is not None:
             lines += _preflight(parts, plan)
         _print(lines, output)
         if any(line.level == "refused" for line in lines):
             raise typer.Exit(EXIT_REFUSED)
-
-
-def _unopened(found: Mapping[str, Refused]) -> Iterable[Line]:
-    """Word what could not be opened; one fault that is in the way of several is said once."""
-    from rollout.core.observation import Line as CheckLine  # noqa: PLC0415 - lazy
-
-    said: set[str] = set()
-    for what, error in found.items():
-        if str(error) not in said:
-            remedy = next((problem.remedy for problem in error.problems if problem.remedy), "")
-            yield CheckLine(what, "refused", str(error).removeprefix(f"{what}: "), remedy)
-        said.add(str(error))
 
 
 def _preflight(parts: object, plan: Path) -> Iterable[Line]:

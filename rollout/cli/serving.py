@@ -7,11 +7,14 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rollout.cli.context import EXIT_FAILED, ConfigOption, DatabaseOption, failures, prepared_database, settings_of
+
+if TYPE_CHECKING:
+    from rollout.settings import Settings
 
 STOP_SECONDS = 5.0
 LEAVE_SECONDS = 7.0
@@ -49,6 +52,7 @@ def serve(
     with failures():
         settings = settings_of(config)
         logs.configure(settings.log.level, settings.log.format)
+        _question(settings)
         url = prepared_database(settings, database, upgrade=True)
         with open_parts(settings, database=url) as parts:
             refuse_unreadable(parts)
@@ -65,6 +69,17 @@ def serve(
                 daemon.stop(STOP_SECONDS)
                 web.stop()
         _leave_hanging_requests()
+
+
+def _question(settings: Settings) -> None:
+    """Log what the configuration may say and nobody should rely on."""
+    import structlog  # noqa: PLC0415 - lazy
+
+    from rollout.engine import events  # noqa: PLC0415 - lazy
+    from rollout.wiring import questionable  # noqa: PLC0415 - lazy
+
+    for line in questionable(settings):
+        structlog.get_logger().warning(events.QUESTIONABLE, what=line.name, why=line.message, remedy=line.remedy)
 
 
 def _leave_within(seconds: float) -> None:

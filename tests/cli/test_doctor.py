@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from rollout.cli import sandboxing
+from rollout.core.errors import Refused
 from rollout.sandbox.behaviour import Behaviour
 from rollout.sandbox.faults import Failing, Fault
 from rollout.sandbox.serve import Sandbox
+from rollout.settings_file import parse_settings
+from rollout.wiring import MODELS, open_parts
 from tests.cli.console import Answer, Terminal
 from tests.cli.test_signals_test import PLAN, sandbox
 from tests.simulation.days import manifests
@@ -121,3 +124,39 @@ def test_the_canary_of_the_plan_that_runs_is_not_to_be_scaled_away(usual: Sandbo
     assert levels(answer)["canary at rest"] == "ok"
     assert "which is this very plan" in answer.out
     assert "--replicas=0" not in answer.out
+
+
+def test_what_a_configuration_says_in_vain_and_what_nobody_would_hear_are_warnings(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    config = terminal.file(
+        "rollout.yaml",
+        f"""\
+database: "{terminal.database}"
+http: {{tokens: [{{name: a, tokenFile: /nope}}], publicUrl: x}}
+clusters: [{{name: default, kubeconfig: /nope}}]
+channels: [{{name: customers, type: slack, url: "http://127.0.0.1:9/hook", events: [announcement]}}]
+""",
+    )
+    words = terminal.type("doctor", "-c", config).out
+
+    assert "WARNING  configuration: http.tokens does nothing: the port serves health and figures only" in words
+    assert "WARNING  configuration: http.publicUrl does nothing" in words
+    assert "WARNING  channels: no channel takes needs-a-person or stepping-back" in words
+
+
+def test_whatever_of_the_configuration_cannot_be_opened_is_refused_at_once_and_by_name(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    terminal.type("db", "upgrade")
+    text = """\
+clusters: [{name: a, kubeconfig: /nope/a}, {name: b, kubeconfig: /nope/b}]
+backends: [{name: p, type: prometheus, url: "http://p", caFile: /nope/ca}]
+gateways: [{name: g, type: apisix, cluster: a, adminUrl: "http://p"}]
+channels: [{name: c, type: slack, url: "https://p", caFile: /nope/ca}, {name: d, type: slack, url: "https://p"}]
+"""
+    with pytest.raises(Refused, match="4 parts of the configuration cannot be used") as refused:
+        open_parts(parse_settings(text.encode(), "rollout.yaml", MODELS), database=terminal.database)
+    lines = terminal.type("doctor", "-c", terminal.file("rollout.yaml", text)).out
+
+    assert [problem.key for problem in refused.value.problems] == ["cluster a", "cluster b", "backend p", "channel c"]
+    for problem in refused.value.problems:
+        assert f"REFUSED  {problem.key}: {problem.message}" in lines
