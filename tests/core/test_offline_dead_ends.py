@@ -53,6 +53,22 @@ def test_nobody_is_asked_for_that_word_before_the_gate_was_tried_for_a_while() -
     assert ladder.at(OpeningGate)
 
 
+def test_a_gate_that_was_written_and_cannot_be_seen_since_asks_and_ends_on_a_persons_word() -> None:
+    ladder = in_step(OpeningGate(START, Outcome.SUCCEEDED, "tested"), saved_gate=SAVED, closed_at=START, before=(BEFORE,))
+    (write,) = ladder.look(after=timedelta(seconds=10), images=NEW).tasks
+    ladder.answer(write.key)
+    for _ in range(14):
+        for task in ladder.look(after=timedelta(seconds=10), images=NEW).tasks:
+            ladder.results[task.key] = TaskResult(task.key, ladder.now, "unavailable", ok=False, why="the Admin API is away")
+    assert ladder.at(OpeningGate)
+    assert any("the Admin API is away" in n.why and "`rollout approve`" in n.next_action for n in ladder.notices)
+    decision = ladder.look(Verb.APPROVE, images=NEW)
+    (opened,) = [event for event in decision.events if event.kind == "gate-opened"]
+    assert ladder.at(WatchingOpen)
+    assert "nobody has seen it since" in opened.why
+    assert dict(opened.facts)["proven"] == "unproven"
+
+
 def test_a_broken_version_behind_an_open_gate_does_not_keep_its_hotfix_out() -> None:
     ladder = watching()
     for _ in range(10):

@@ -20,6 +20,7 @@ class Rule(StrEnum):
     RIGHT_ARTIFACT = "what is restored is the backup that was verified"
     NOBODY_GETS_IN = "no outside request reaches a pod between closed and open"
     IN_TIME = "the way back begins while it still fits in the window"
+    LEFT = "every step is left by its deadline, or a person is asked"
     NO_BUG = "no look raises"
     REST = "it ends"
     AS_FOUND = "the gate ends as it was found, or stays closed and says so"

@@ -18,6 +18,7 @@ from rollout.core.policy import Policy
 from rollout.core.state import State
 from rollout.core.state_offline import BackingUp, BackStage, Deciding, Migrating, RollingBack
 from rollout.engine.usecases import Desk
+from rollout.ports import RolloutRow
 from rollout.sandbox.behaviour import Behaviour
 from rollout.sandbox.kube_objects import Json
 from rollout.sandbox.storage import Change
@@ -26,6 +27,7 @@ from rollout.store.memory import MemoryStore
 from rollout.store.reading import StoredCodec
 from tests.simulation.dice import Crash, Dice
 from tests.simulation.offline_daemon import Daemon
+from tests.simulation.offline_deadlines import EveryStepIsLeft
 from tests.simulation.offline_invariants import GUARDED, OPENING, UNDER_WAY, Broken, Rule
 from tests.simulation.offline_players import (
     OUTSIDE,
@@ -84,6 +86,7 @@ class Story:
         self.unwatched = timedelta()
         """So long nobody has seen to the rollout since a hand opened its gate: asleep, dead, or without the lease."""
         self._decoded: tuple[int, State] | None = None
+        self._deadlines = EveryStepIsLeft(self)
         self.world.observers.append(self._watch)
 
     def _say(self, words: str) -> None:
@@ -123,9 +126,20 @@ class Story:
 
     # -- the world, watched -------------------------------------------------------------------------------------------
 
-    def _state(self) -> State:
+    def row(self) -> RolloutRow:
+        """Read the row as the database has it."""
         row = self.inner.rollout(self.rollout)
         assert row is not None
+        return row
+
+    def guardian(self) -> str:
+        """Name the daemon that sees to the rollout; empty where there is none."""
+        seeing = (d.name for d in self.daemons if d.awake and not d.cluster.behind and d.watches(self.rollout))
+        return next(seeing, "")
+
+    def state(self) -> State:
+        """Read the state as the database has it."""
+        row = self.row()
         if self._decoded is None or self._decoded[0] != row.version:
             self._decoded = (row.version, self._codec.state(row.state, row.id))
         return self._decoded[1]
@@ -174,7 +188,7 @@ class Story:
             if self._alive(OLD, NEW) and not self._by_hand():
                 raise Broken(Rule.NOBODY_WRITES, f"{name} runs beside the service")
             if image == MIGRATE:
-                if not self.database.backups or (self._state().offline or None) is None or not self._state().offline.backup:  # type: ignore[union-attr]
+                if not self.database.backups or (self.state().offline or None) is None or not self.state().offline.backup:  # type: ignore[union-attr]
                     raise Broken(Rule.BACKUP_FIRST, "a migration without a verified backup")
                 self.database.schema = "half"
             if image == RESTORE:
@@ -195,7 +209,7 @@ class Story:
 
     def look_from_outside(self) -> None:
         """Nobody from outside gets through while the gate is said to be closed."""
-        state = self._state()
+        state = self.state()
         memory = state.offline
         self._watch_the_last_moment(state)
         served = self.apisix.ask(OUTSIDE)
@@ -231,9 +245,7 @@ class Story:
         hands = [(START + after, what) for after, what in self.tale.hands]
         last_probe = self.world.now - M
         while self.world.now < end:
-            row = self.inner.rollout(self.rollout)
-            assert row is not None
-            if row.outcome.at_rest:
+            if self.row().outcome.at_rest:
                 break
             while hands and hands[0][0] <= self.world.now:
                 self._hand(hands.pop(0)[1], desk)
@@ -277,6 +289,7 @@ class Story:
         self.world.advance(max(min(soon), before + timedelta(milliseconds=200)))
         if not watched:
             self.unwatched += self.world.now - before
+        self._deadlines.passed(self.world.now - before)
 
     def _hand(self, what: str, desk: Desk) -> None:
         self._say(f"HAND: {what}")
@@ -288,13 +301,14 @@ class Story:
                         self.apisix.call("PATCH", "/routes/1", '{"plugins": {"ip-restriction": null}}')
                         self.hand_opened, self.unwatched = now, timedelta()
                 case "scaled up by hand":
-                    step = self._state().step
+                    step = self.state().step
                     restores = isinstance(step, RollingBack) and step.stage is BackStage.RESTORE
                     if not self._alive(OLD, NEW) and (restores or isinstance(step, BackingUp | Migrating)):
                         self.hand_scaled = now
                         self.world.scale("shop", "orders", 1)
-                case "gateway away" | "store away" | "cluster away":
-                    self.outages.add(what.split(maxsplit=1)[0], now, now + 4 * M)
+                case "gateway away" | "store away" | "cluster away" | "gateway gone":
+                    backend, how = what.split(maxsplit=1)
+                    self.outages.add(backend, now, now + (4 * M if how == "away" else 40 * M))
                 case "abort" | "pause" | "cancel":
                     self._tell(desk, Verb(what))
                     if what == "pause":
@@ -320,7 +334,7 @@ class Story:
 
     def _person(self, desk: Desk) -> None:
         """Answer what is asked, now and then; in the end somebody always does."""
-        state = self._state()
+        state = self.state()
         step = state.step
         asked = isinstance(step, Deciding) or (isinstance(step, RollingBack) and bool(step.stuck))
         late = self.world.now > START + 4 * H
@@ -347,8 +361,7 @@ class Story:
     # -- the end -------------------------------------------------------------------------------------------------------
 
     def _check_end(self, end: datetime) -> Outcome:
-        row = self.inner.rollout(self.rollout)
-        assert row is not None
+        row = self.row()
         if not row.outcome.at_rest:
             raise Broken(Rule.REST, f"not at rest at {end}: {row.step}: {row.why}")
         events = [h.event for h in self.inner.history(self.rollout)]

@@ -10,13 +10,14 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from random import Random
 from typing import Any
 
 import pytest
 import structlog
 
-from rollout.core import offline_facts, offline_guard
+from rollout.core import offline_facts, offline_guard, watched
 from rollout.core.gate import GateObject, Part, SavedGate
 from rollout.core.job_template import Artifact
 from rollout.core.observation import TaskResult
@@ -181,11 +182,38 @@ def _opens_early(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(offline_decide, "ask", ask)
 
 
+def _job_unlimited(patch: pytest.MonkeyPatch) -> None:
+    """A Job is waited for as long as it likes."""
+    original = offline_jobs.standing
+
+    def standing(*args: Any, **more: Any) -> Any:  # noqa: ANN401 - as the original's
+        return replace(original(*args, **more), late=False)
+
+    for module in (offline_backup, offline_migrate, offline_retreat):
+        patch.setattr(module, "standing", standing)
+
+
+def _time_stands_still(patch: pytest.MonkeyPatch) -> None:
+    """All time counts as time in which nobody looked, so that no deadline ever comes."""
+    patch.setattr(watched, "missed", lambda looked_at, now, *_: now - looked_at if looked_at is not None else timedelta())
+
+
+def _nobody_asked(patch: pytest.MonkeyPatch) -> None:
+    """A gate that does not open is tried again without a word."""
+    patch.setattr(offline_open, "_hold", _always(()))
+
+
+def _forgets_the_last_moment(patch: pytest.MonkeyPatch) -> None:
+    """After a failure it waits for a person beyond the last moment for a way back, where calls fail now and then."""
+    patch.setattr(offline_decide, "latest_rollback", offline_facts.window_end)
+
+
 PLANTED: dict[str, Plant] = {
     plant.__name__.strip("_").replace("_", "-"): plant
     for plant in (
         _save_nothing, _blind_guard, _no_guard, _nobody_left, _any_backup, _no_restore, _not_halted, _migration_unawaited,
         _artifact_lost, _spoiled_restore, _tests_ignored, _never_opened, _too_few, _no_last_moment, _run_late, _announced_twice, _opens_early,
+        _job_unlimited, _time_stands_still, _nobody_asked, _forgets_the_last_moment,
     )
 }  # fmt: skip
 
@@ -202,6 +230,10 @@ STORIES: dict[str, Callable[[], Tale]] = {
         on_failure="rollback",
         hands=[(H + 5.2 * M, "daemon asleep"), (H + 5.5 * M, "scaled up by hand")],
     ),
+    "job-unlimited": lambda: Tale(Random(1), migrate="hangs", trouble=0.02),
+    "time-stands-still": lambda: Tale(Random(1), migrate="hangs"),
+    "nobody-asked": lambda: Tale(Random(1), hands=[(H + 4.6 * M, "gateway gone")]),
+    "forgets-the-last-moment": lambda: Tale(Random(1), new_passes=False, person="nobody", trouble=0.02),
     "run-late": lambda: Tale(Random(1), hands=[(55 * M, "daemon gone")]),
 }
 """A story in which a bug shows; for the others the first ordinary ones do."""

@@ -50,14 +50,20 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
         holds = _hold(long, why or "no answer", way)
         return Move(state, why or "the gate is being opened", tasks=(task,), holds=holds, wake_in=EVERY)
     proof = newest(scene, "opened", written.at)
-    proven = proof.facts.get("proven", "") if proof is not None else ""
-    accepted = state.approval is not None or (proven == "unproven" and long >= PATIENCE)
-    if proof is not None and (proven == "yes" or accepted or (proven == "unproven" and not proof.lines)):
-        return _opened(scene, state, step, proven, proof.why)
     task = repeated(scene, "gate-verify", EVERY, (("wanted", "open"),), name="opened")
-    why = "; ".join(words(proof.lines, "failed")) or proof.why if proof is not None else ""
-    hold = _hold(long, why, "`rollout approve` accepts what is seen.") if proven == "no" else ()
-    return Move(state, why or "the open gate is looked at from outside", tasks=(task,), holds=hold, wake_in=EVERY)
+    if proof is None:
+        why = trouble(scene, "opened", written.at) or "no answer"
+        if state.approval is not None:
+            return _opened(scene, state, step, "unproven", f"it was written, and nobody has seen it since: {why}")
+        holds = _hold(long, why, "`rollout approve` goes on without a proof.")
+        return Move(state, "the open gate is looked at from outside", tasks=(task,), holds=holds, wake_in=EVERY)
+    proven = proof.facts.get("proven", "")
+    accepted = state.approval is not None or (proven == "unproven" and (long >= PATIENCE or not proof.lines))
+    if proven == "yes" or accepted:
+        return _opened(scene, state, step, proven, proof.why)
+    why = "; ".join(words(proof.lines, "failed")) or proof.why
+    holds = _hold(long, why, "`rollout approve` accepts what is seen.") if proven == "no" else ()
+    return Move(state, why or "the open gate is looked at from outside", tasks=(task,), holds=holds, wake_in=EVERY)
 
 
 def _hold(long: timedelta, why: str, way: str) -> tuple[Wait, ...]:
