@@ -15,7 +15,7 @@ from rollout.adapters.clock import SystemClock
 from rollout.adapters.kubernetes import ClusterSettings
 from rollout.adapters.kubernetes_break_glass import SteppedBack, step_back_now
 from rollout.core.errors import Problem, Refused, RolloutError
-from rollout.core.gate import SavedGate
+from rollout.core.offline_facts import saved_gates
 from rollout.core.state import Promoting, Retiring, Retreating, Snapshot, State, Watching
 from rollout.core.state_offline import OfflineMemory
 from rollout.core.target import Target
@@ -69,8 +69,7 @@ def _refuse_maintenance(rollout: str, state: State) -> None:
     """Say what to do instead, and everything that whoever must finish by hand needs to know."""
     memory = state.offline or OfflineMemory()
     told = [Problem("its daemon is gone, its row is not", remedy="`rollout serve` with the same database goes on where it was")]
-    if memory.saved_gate:
-        saved = SavedGate.from_json(memory.saved_gate)
+    for saved in saved_gates(state):
         stood = "; ".join(part.config or "nothing" for part in saved.parts)
         told.append(Problem(f"on the gate {saved.place} stood before, of {saved.plugin}: {stood}", key="gate"))
     told += [Problem(f"{one.replicas} x {one.image} before, {one.new_image} is new", key=one.target) for one in memory.before]

@@ -148,7 +148,7 @@ def maintenance_of(execution: Execution, state: State, events: Sequence[Event]) 
 def _gate(plan: OfflinePlan, memory: OfflineMemory, *, opened: bool) -> str:
     if not memory.saved_gate:
         return f"open as it is; {plan.spec.gate.target} will let in only {listed(plan.spec.gate.config.allow)}"
-    saved = SavedGate.from_json(memory.saved_gate)
+    saved = SavedGate.from_json((memory.saved_gate, *memory.successors)[-1])
     if memory.closed_at is None:
         return f"{saved.place}: being closed"
     if opened:

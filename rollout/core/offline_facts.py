@@ -153,6 +153,18 @@ def saved_gate(state: State) -> SavedGate | None:
     return SavedGate.from_json(text) if text else None
 
 
+def saved_gates(state: State) -> tuple[SavedGate, ...]:
+    """What stood on the gate and on everything that took its place, the gate's own first; empty before it was read."""
+    memory = memory_of(state)
+    return tuple(SavedGate.from_json(text) for text in (memory.saved_gate, *memory.successors) if text)
+
+
+def saved_facts(state: State) -> tuple[tuple[str, str], ...]:
+    """The same for history, so that people can put it back by hand."""
+    memory = memory_of(state)
+    return ("saved", memory.saved_gate), *((f"saved {n}", text) for n, text in enumerate(memory.successors, 2))
+
+
 def waiting(state: State, why: str, *tasks: Task, wake_in: timedelta = POLL) -> Move:
     """Go on waiting, with the work that is asked for."""
     return Move(state, why, tasks=tasks, wake_in=wake_in)

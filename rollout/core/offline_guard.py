@@ -61,27 +61,47 @@ def _told(scene: Scene, state: State) -> tuple[State, tuple[Tell, ...]]:
     told = dict(state.told)
     tells: list[Tell] = []
     for result in found:
-        unknown = result.facts.get("gate") == "unknown"
-        name = f"{NAME}-unknown" if unknown else NAME
+        state = _followed(state, result)
+        gate = result.facts.get("gate", "")
+        name = f"{NAME}-{gate}" if gate in _TITLES else NAME
         quiet = name in told and scene.now - told[name] < QUIET
-        tells.append(_breach(scene, result, unknown=unknown, quiet=quiet))
+        tells.append(_breach(scene, result, gate, quiet=quiet))
         if not quiet:
             told[name] = scene.now
     state = replace(state, told=tuple(sorted(told.items())))
     return remember(state, guard_told=found[-1].key), tuple(tells)
 
 
-def _breach(scene: Scene, result: TaskResult, *, unknown: bool, quiet: bool) -> Tell:
+def _followed(state: State, result: TaskResult) -> State:
+    """Write down what stands on an object that took the gate's place: with that in the row the next look closes it."""
+    saved, known = result.facts.get("successor", ""), memory_of(state)
+    if not saved or saved in known.successors:
+        return state
+    return remember(state, successors=(*known.successors, saved))
+
+
+_TITLES = {
+    "unknown": "the closed gate cannot be looked at",
+    "moved": "the closed gate was made anew elsewhere",
+    "followed": "the gate is closed again, where it was made anew",
+}
+_ACTIONS = {
+    "unknown": "Look at the gateway: the object may have been deleted or made anew, or the key may have been changed.",
+    "moved": "It is closed there within ten seconds, and later opened as found. Find out who makes the route anew, and stop that.",
+    "followed": "It is opened as it was found. Find out who made the route anew: it must not happen again before that.",
+}
+_WHO = "Find out who writes it or leads past it (a controller, a sync, another route), and stop that."
+
+
+def _breach(scene: Scene, result: TaskResult, gate: str, *, quiet: bool) -> Tell:
     """Word one look: somebody was or could have been let in, or nobody can say because the gate cannot be read any more."""
-    who = "Find out who writes it or leads past it (a controller, a sync, another route), and stop that."
-    gone = "Look at the gateway: the object may have been deleted or made anew, or the key may have been changed."
     return Tell(
         "gate-guard",
         result.why,
         notice=None if quiet else NoticeKind.GATE,
-        title=f"{scene.execution.target}: the closed gate {'cannot be looked at' if unknown else 'was not closed'}",
-        next_action=gone if unknown else who,
-        facts=tuple((key, result.facts[key]) for key in ("found",) if key in result.facts),
+        title=f"{scene.execution.target}: {_TITLES.get(gate, 'the closed gate was not closed')}",
+        next_action=result.facts.get("advice", "") or _ACTIONS.get(gate, _WHO),
+        facts=tuple((key, result.facts[key]) for key in ("found", "successor") if key in result.facts),
         post_on=scene.execution.target.stable,
         warning=True,
     )

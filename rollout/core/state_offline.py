@@ -95,6 +95,10 @@ class OfflineMemory:
     """Nobody was told before the start: the first announcement went out when it should have begun."""
     overrun_told: datetime | None = None
     """The window's end of which it was told that it is not kept."""
+    gate_reach: str = ""
+    """Hosts and paths of a route that the plan names by its id, as JSON: by them it is found again under another id."""
+    successors: tuple[str, ...] = ()
+    """What stood on objects that took the gate's place in the window, before the first write to each; as `saved_gate`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ has begun to open for a rollout is never closed again for it, however late a gua
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from rollout.core.decision import Execution
@@ -16,11 +16,12 @@ from rollout.core.gate import GateConfig, GateObject, SavedGate
 from rollout.core.gate_plan import grown, is_as_saved, is_closed, is_ours
 from rollout.core.gate_probe import Passage, ProbeResult, explain, passage, proves
 from rollout.core.observation import Line, Task, TaskResult
-from rollout.core.offline_facts import memory_of, plan_in, saved_gate
+from rollout.core.offline_facts import memory_of, plan_in, saved_gate, saved_gates
 from rollout.core.plan_gate import Gate
 from rollout.core.state import State
 from rollout.core.steps.offline_open import REOPENED
 from rollout.core.wording import plural
+from rollout.engine.gate_moved import NOT_FOUND, Gates, Standing, advice_gone, advice_past, gates_of, reach_of, successor
 from rollout.ports import Check, Clock, Gateway, Rejected, RolloutRow
 
 OPENING = frozenset({"openinggate", "watchingopen"})
@@ -70,7 +71,8 @@ class GateTasks:
             )
         saved = found.save()
         before = "nothing" if saved.absent else "a configuration of its own"
-        return self._done(task, f"{found} has {before}", facts={"saved": saved.to_json(), "gate": str(found)})
+        reach = reach_of(self.gateway(gate), gate, found)
+        return self._done(task, f"{found} has {before}", facts={"saved": saved.to_json(), "gate": str(found), "reach": reach})
 
     def close(self, execution: Execution, state: State, task: Task) -> TaskResult:
         """Make it closed. Only ever with what stood there in the state that was committed."""
@@ -88,37 +90,61 @@ class GateTasks:
         return self._done(task, f"{found} lets only the allow-list through")
 
     def guard(self, execution: Execution, state: State, task: Task) -> TaskResult:
-        """Look whether it is still closed; close it again where it is not, and say who seems to have written it."""
-        saved = self._saved(state)
+        """Look whether it is still closed; close it again where it is not, and say who seems to have written it.
+
+        Where its object is gone, what took its place is found; it is closed when the row has what stood on it.
+        """
         gate = plan_in(execution).spec.gate
         gateway = self.gateway(gate)
         with self._writer(execution.id):
             self._refuse_opened(execution.id)
             try:
-                found = gateway.read(saved.place, gate.config.plugin, gate.target.rule)
+                gates = gates_of(gateway, gate, state, gate.target.rule)
             except Rejected as no:
                 return self._unread(task, state, gate, no)
-            if is_closed(found, gate.config):
-                return self._guarded(task, state, gate, found)
+            if not gates.standing:
+                return self._followed(task, state, gate, gates)
+            open_ = [one for one in gates.standing if not is_closed(one.found, gate.config)]
+            if not open_:
+                return self._guarded(task, state, gate, gates.standing[-1].found)
             self._refuse_opened_by_heir(execution.id)
-            owner = f"; it is also written by {found.owner}" if found.owner else ""
-            closed = gateway.close_gate(saved.place, gate.config, gate.target.rule)
-        facts = {"gate": "open", "found": found.save().to_json()}
-        return self._done(task, f"{closed} was opened by somebody else{owner}; it is closed again", ok=False, facts=facts)
+            closed = [gateway.close_gate(one.saved.place, gate.config, gate.target.rule) for one in open_]
+        return self._closed_again(task, open_[0], closed, state)
+
+    def _closed_again(self, task: Task, first: Standing, closed: Sequence[GateObject], state: State) -> TaskResult:
+        names = ", ".join(map(str, closed))
+        if first.saved != saved_gates(state)[0] and is_as_saved(first.found, first.saved):
+            why = f"{names} took the place of the gate that is gone, and is closed now"
+            return self._done(task, why, ok=False, facts={"gate": "followed"})
+        owner = f"; it is also written by {first.found.owner}" if first.found.owner else ""
+        facts = {"gate": "open", "found": first.found.save().to_json()}
+        return self._done(task, f"{names} was opened by somebody else{owner}; it is closed again", ok=False, facts=facts)
 
     def _guarded(self, task: Task, state: State, gate: Gate, found: GateObject) -> TaskResult:
         """Knock from outside as well: a way past the gate does not show in the object."""
         through = self._through(state, gate)
         if through:
             words = f"{found} is closed, but somebody from outside was let through: {through}"
-            return self._done(task, words, ok=False, facts={"gate": "open"})
+            facts = {"gate": "open", "advice": advice_past(self.gateway(gate), gate, found)}
+            return self._done(task, words, ok=False, facts=facts)
         return self._done(task, f"{found} is closed")
 
-    def _unread(self, task: Task, state: State, gate: Gate, no: Rejected) -> TaskResult:
-        """Deleted, perhaps made anew under another id, or our key was changed: what outside gets is all that can be known."""
+    def _followed(self, task: Task, state: State, gate: Gate, gates: Gates) -> TaskResult:
+        """Deleted: look for what was made anew in its place. What stands on that goes into the row before it is written."""
+        try:
+            new = successor(self.gateway(gate), gate, state)
+        except (Refused, Rejected) as why:
+            return self._unread(task, state, gate, gates.gone, str(why))
+        words = f"{gates.gone}, but {new.found} has taken its place: what stands on it is saved, then it is closed"
+        return self._done(task, words, ok=False, facts={"gate": "moved", "successor": new.saved.to_json()})
+
+    def _unread(self, task: Task, state: State, gate: Gate, no: Rejected | None, more: str = "") -> TaskResult:
+        """Deleted, or our key was changed: what outside gets is all that can be known."""
         through = self._through(state, gate)
-        words = f"{no}; and somebody from outside was let through: {through}" if through else str(no)
-        return self._done(task, words, ok=False, facts={"gate": "open" if through else "unknown"})
+        words = f"{no}; {more}" if more else str(no)
+        words += f"; and somebody from outside was let through: {through}" if through else ""
+        told = {"advice": advice_gone(gate, through=bool(through))} if more else {}
+        return self._done(task, words, ok=False, facts={"gate": "open" if through else "unknown", **told})
 
     def _through(self, state: State, gate: Gate) -> str:
         """Knock from outside where that has proven the gate before; say who was let through."""
@@ -128,14 +154,14 @@ class GateTasks:
 
     def verify(self, execution: Execution, state: State, task: Task) -> TaskResult:
         """Read back and probe every vantage on every node. `proven`: `yes`, `no` (contradicted), or `unproven`."""
-        saved = self._saved(state)
         gate = plan_in(execution).spec.gate
         gateway = self.gateway(gate)
         closed = task.argument("wanted") == "closed"
-        found = gateway.read(saved.place, gate.config.plugin, gate.target.rule if closed else "")
-        right = is_closed(found, gate.config) if closed else is_as_saved(found, grown(saved, found, gate.config))
-        if not right:
-            why = f"{found} reads back as something else than {'the closed gate' if closed else 'what was saved'}"
+        gates = self._existing(gateway, gate, state, gate.target.rule if closed else "")
+        found = gates[-1].found
+        wrong = [one.found for one in gates if not _as_wanted(one, gate.config, closed=closed)]
+        if wrong:
+            why = f"{wrong[0]} reads back as something else than {'the closed gate' if closed else 'what was saved'}"
             return self._done(task, why, ok=False, facts={"proven": "no"}, lines=(Line("gate", "failed", why),))
         probed = [(vantage, result) for vantage in gate.vantages for result in gateway.probe(vantage)]
         lines = tuple(_line(result, gate.config, closed=closed) for _, result in probed)
@@ -151,28 +177,31 @@ class GateTasks:
 
     def open(self, execution: Execution, state: State, task: Task) -> TaskResult:
         """Put back exactly what was saved."""
-        saved = self._saved(state)
         gate = plan_in(execution).spec.gate
         gateway = self.gateway(gate)
         with self._writer(execution.id):
             self._opened.add(execution.id)
-            found = gateway.open_gate(self._grown(saved, gate))
-        return self._done(task, f"{found} is as it was found", facts={"at": _text(self._clock.now())})
+            saved = [one.saved for one in self._existing(gateway, gate, state)]
+            found = [gateway.open_gate(self._grown(one, gate)) for one in saved]
+        are = "is as it was" if len(found) == 1 else "are as they were"
+        return self._done(task, f"{', '.join(map(str, found))} {are} found", facts={"at": _text(self._clock.now())})
 
     def watch(self, execution: Execution, state: State, task: Task) -> TaskResult:
         """After opening: a late write of ours is taken back, somebody else's is left alone and told."""
-        saved = self._saved(state)
         gate = plan_in(execution).spec.gate
         gateway = self.gateway(gate)
-        found = gateway.read(saved.place, gate.config.plugin, gate.target.rule)
-        saved = grown(saved, found, gate.config)
-        if is_as_saved(found, saved) or _restored(found, saved):
-            return self._done(task, f"{found} is as it was found")
-        if is_closed(found, gate.config):
-            gateway.open_gate(saved)
-            why = f"{found} was closed once more by a write that came late; it is open again"
-            return self._done(task, why, ok=False, facts={REOPENED: "yes"})
-        return self._done(task, f"{found} was changed by somebody else after it was opened; it is left alone", ok=False)
+        gates = self._existing(gateway, gate, state, gate.target.rule)
+        other = ""
+        for one in gates:
+            saved = grown(one.saved, one.found, gate.config)
+            if is_as_saved(one.found, saved) or _restored(one.found, saved):
+                continue
+            if is_closed(one.found, gate.config):
+                gateway.open_gate(saved)
+                why = f"{one.found} was closed once more by a write that came late; it is open again"
+                return self._done(task, why, ok=False, facts={REOPENED: "yes"})
+            other = f"{one.found} was changed by somebody else after it was opened; it is left alone"
+        return self._done(task, other or f"{gates[-1].found} is as it was found", ok=not other)
 
     def rehearse(self, execution: Execution, state: State, task: Task) -> TaskResult:
         """Try everything but the write. A gateway that does not answer was not rehearsed."""
@@ -189,6 +218,16 @@ class GateTasks:
         if not saved.place.kind.in_cluster:
             return saved
         return grown(saved, self.gateway(gate).read(saved.place, gate.config.plugin, gate.target.rule), gate.config)
+
+    def _existing(self, gateway: Gateway, gate: Gate, state: State, rule: str = "") -> tuple[Standing, ...]:
+        """Read every gate that is there, or else what was made anew in its place. Raises Rejected (404) where there is neither."""
+        gates = gates_of(gateway, gate, state, rule)
+        if gates.standing or gates.gone is None:
+            return gates.standing
+        try:
+            return (successor(gateway, gate, state),)
+        except (Refused, Rejected) as why:
+            raise Rejected(gate.gateway, f"{gates.gone}; {why}", code=NOT_FOUND) from None
 
     def _writer(self, rollout: str) -> threading.Lock:
         with self._lock:
@@ -228,6 +267,10 @@ def is_away(check: Line | Check) -> bool:
 
 def _restored(found: GateObject, saved: SavedGate) -> bool:
     return found.save() == saved
+
+
+def _as_wanted(one: Standing, config: GateConfig, *, closed: bool) -> bool:
+    return is_closed(one.found, config) if closed else is_as_saved(one.found, grown(one.saved, one.found, config))
 
 
 def _text(at: datetime) -> str:

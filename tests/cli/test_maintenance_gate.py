@@ -6,8 +6,9 @@ import pytest
 
 from rollout.cli.maintenance import maintenance_of
 from rollout.core.decision import Execution
+from rollout.core.gate import Part, Place, PlaceKind, SavedGate
 from rollout.core.history import Event, Outcome
-from rollout.core.state_offline import WatchingOpen
+from rollout.core.state_offline import Deciding, WatchingOpen
 from tests.core.test_offline import SAVED, START, in_step
 
 
@@ -25,3 +26,11 @@ def test_a_gate_is_called_closed_only_while_somebody_holds_it_closed(kind: str, 
     found = maintenance_of(Execution("orders-1", ladder.plan, ()), ladder.state, events)
     assert found is not None
     assert (found.gate, found.closed) == (words, closed)
+
+
+def test_a_gate_that_was_made_anew_is_shown_where_it_stands_now() -> None:
+    anew = SavedGate(Place(PlaceKind.ROUTE, "anew"), "ip-restriction", (Part("", None),)).to_json()
+    ladder = in_step(Deciding(START, "broken", "tests"), saved_gate=SAVED, closed_at=START, successors=(anew,))
+    found = maintenance_of(Execution("orders-1", ladder.plan, ()), ladder.state, [])
+    assert found is not None
+    assert found.gate.startswith("routes/anew: CLOSED since 2026-11-22 09:00 UTC")

@@ -8,7 +8,9 @@ from datetime import timedelta
 import pytest
 
 from rollout.core import state_offline as states
+from rollout.core.commands import Verb
 from rollout.core.decision import Decision
+from rollout.core.gate import Part, Place, PlaceKind, SavedGate
 from rollout.core.history import NoticeKind, Outcome
 from rollout.core.observation import TaskResult
 from rollout.core.state_offline import BackingUp, BackStage, Backup, ClosingGate, Deciding, Migrating, RollingBack
@@ -86,6 +88,39 @@ def test_a_gate_that_cannot_be_read_is_not_called_open(gate: str, title: str) ->
     ladder.answer(guard, ok=False, facts={"gate": gate})
     ladder.look(after=S)
     assert [n.title for n in ladder.notices if n.kind is NoticeKind.GATE] == [f"shop/orders: the closed gate {title}"]
+
+
+def test_what_took_the_gates_place_is_in_the_row_before_the_look_that_closes_it() -> None:
+    moved = SavedGate(Place(PlaceKind.ROUTE, "anew"), "ip-restriction", (Part("", None),)).to_json()
+    ladder = in_step(states.Deciding(START, "broken", "tests"), saved_gate=SAVED, closed_at=START, gate_proven=True)
+    for seconds, gate in ((1, "moved"), (11, "moved"), (11, "followed")):
+        (guard,) = keys(ladder.look(after=seconds * S), "gate-guard")
+        ladder.answer(guard, ok=False, facts={"gate": gate, "successor": moved} if gate == "moved" else {"gate": gate})
+        ladder.look(after=S)
+    assert ladder.state.offline is not None
+    assert ladder.state.offline.successors == (moved,)
+    assert ladder.state.offline.saved_gate == SAVED
+    titles = [n.title for n in ladder.notices if n.kind is NoticeKind.GATE]
+    assert titles == [
+        "shop/orders: the closed gate was made anew elsewhere",
+        "shop/orders: the gate is closed again, where it was made anew",
+    ]
+
+
+def test_the_notice_of_a_breach_says_what_its_look_advises() -> None:
+    ladder = in_step(states.Deciding(START, "broken", "tests"), saved_gate=SAVED, closed_at=START, gate_proven=True)
+    (guard,) = keys(ladder.look(), "gate-guard")
+    ladder.answer(guard, ok=False, facts={"gate": "open", "advice": "Delete route 7."})
+    ladder.look(after=S)
+    assert [n.next_action for n in ladder.notices if n.kind is NoticeKind.GATE] == ["Delete route 7."]
+
+
+def test_whoever_finishes_by_hand_finds_in_history_what_stood_everywhere() -> None:
+    step = states.RollingBack(START, "broken", "failed", Outcome.FAILED, stuck="the restore failed")
+    ladder = in_step(step, saved_gate=SAVED, closed_at=START, successors=("elsewhere",))
+    ended = ladder.look(Verb.ABORT)
+    (event,) = (event for event in ended.events if event.kind == "left-closed")
+    assert dict(event.facts).items() >= {"saved": SAVED, "saved 2": "elsewhere"}.items()
 
 
 def test_a_gate_that_anybody_may_pass_is_told_at_once_although_it_could_not_be_read_before() -> None:

@@ -48,7 +48,7 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
 def _save(scene: Scene, state: State, step: ClosingGate) -> Move:
     result = newest(scene, "read", step.since)
     if result is not None and result.ok and result.facts.get("saved"):
-        state = remember(state, saved_gate=result.facts["saved"])
+        state = remember(state, saved_gate=result.facts["saved"], gate_reach=result.facts.get("reach", ""))
         facts = (("gate", result.facts.get("gate", "")), ("saved", result.facts["saved"]))
         item = Tell("gate-saved", f"what stands on the gate is saved: {result.why}", facts=facts)
         return Move(state, item.why, tells=(item,), wake_in=timedelta())

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from rollout.core.decision import Move, Scene, Tell, Wait, enter
 from rollout.core.history import NoticeKind, Outcome
 from rollout.core.observation import TaskResult
-from rollout.core.offline_facts import memory_of, newest, repeated, trouble, words
+from rollout.core.offline_facts import memory_of, newest, repeated, saved_facts, trouble, words
 from rollout.core.state import Ended, HoldKind, State
 from rollout.core.state_offline import OpeningGate, WatchingOpen
 from rollout.core.steps import offline_course
@@ -84,7 +84,7 @@ def _left(scene: Scene, state: State, step: OpeningGate, why: str) -> Move:
         lines=(step.why, *offline_course.minor(state)),
         actor=who,
         next_action="What stood there before is in this rollout's history (gate-left). Look from outside whether it is served.",
-        facts=(("saved", memory_of(state).saved_gate), ("closed_seconds", _closed(scene, state))),
+        facts=(*saved_facts(state), ("closed_seconds", _closed(scene, state))),
         post_on=scene.execution.target.stable,
         warning=True,
     )

@@ -13,7 +13,19 @@ from rollout.core.actions_offline import fence_target, return_target
 from rollout.core.cohorts import TargetView
 from rollout.core.decision import Move, Scene, Tell, Wait, enter
 from rollout.core.history import NoticeKind, Outcome
-from rollout.core.offline_facts import POLL, before, fenced, memory_of, plan_in, runs, serves, stable_of, views, writers
+from rollout.core.offline_facts import (
+    POLL,
+    before,
+    fenced,
+    memory_of,
+    plan_in,
+    runs,
+    saved_facts,
+    serves,
+    stable_of,
+    views,
+    writers,
+)
 from rollout.core.offline_wishes_end import ended_untouched
 from rollout.core.state import Ended, HoldKind, Reason, State
 from rollout.core.state_offline import BackStage, RollingBack, Testing
@@ -241,8 +253,8 @@ def left_closed(scene: Scene, state: State, step: RollingBack, stop: Reason) -> 
         notice=NoticeKind.NEEDS_PERSON,
         title=f"{scene.execution.target}: ended with the gate closed",
         actor=stop.actor,
-        next_action="Finish by hand; what stood on the gate before is in this rollout's history (gate-saved).",
-        facts=(("saved", memory_of(state).saved_gate),),
+        next_action="Finish by hand; what stood on the gate before is in this rollout's history (left-closed).",
+        facts=saved_facts(state),
         post_on=scene.execution.target.stable,
         warning=True,
     )
