@@ -37,6 +37,7 @@ NAMES = {
     "testing": "test",
     "deciding": "decide",
     "rollingback": "way back",
+    "undoing": "undo quiesce",
     "openinggate": "open gate",
     "watchingopen": "watch",
 }
@@ -63,8 +64,8 @@ class Maintenance:
         """The way there, as this plan has it."""
         spec = self.plan.spec
         left_out = {"deciding", "rollingback"}
-        left_out |= {name for name, wanted in (("stopping", spec.stop), ("backingup", spec.backup), ("migrating", spec.migrate))
-                     if not wanted}  # fmt: skip
+        left_out |= {name for name, wanted in (("stopping", spec.stop), ("backingup", spec.backup), ("migrating", spec.migrate),
+                                              ("undoing", spec.quiesce.undo)) if not wanted}  # fmt: skip
         return tuple(name for name in NAMES if name not in left_out)
 
     def standing(self) -> Iterator[tuple[str, str]]:

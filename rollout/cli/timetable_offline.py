@@ -42,6 +42,8 @@ def _entries(plan: OfflinePlan, now: datetime, earlier_restore: timedelta | None
     yield at, f"the new version starts, in at most {format_duration(spec.start_deadline)}: {_images(plan)}"
     yield at, f"{plural(len(spec.tests), 'test')} through the allow-list, at most {format_duration(spec.test_time)}"
     at += spec.test_time
+    if spec.quiesce.undo:
+        yield at, f"what was quiesced is undone: {listed(hook.name for hook in spec.quiesce.undo)}"
     yield at, f"the gate is opened as it was; watched for {format_duration(spec.watch)}"
     what = "asks; after it, it goes back by itself where nothing can be lost" if spec.on_failure is OnFailure.ASK else "goes back"
     yield plan.latest_rollback_start(earlier_restore), f"the last moment for a way back (until then a critical failure {what})"

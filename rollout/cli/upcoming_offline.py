@@ -20,6 +20,7 @@ from rollout.core.state_offline import (
     RollingBack,
     Stopping,
     Testing,
+    Undoing,
     Upgrading,
     WatchingOpen,
 )
@@ -47,6 +48,7 @@ WORDS: dict[type[Step], str] = {
     Upgrading: "the tests, when every pod runs the new version",
     Testing: "the gate is opened, when no critical test fails",
     RollingBack: "the gate is opened, when the old version has passed the tests",
+    Undoing: "the gate is opened, when what was quiesced is undone",
     OpeningGate: "done, when the gate is proven open",
 }
 """The steps in which it is not time that is waited for."""

@@ -29,6 +29,7 @@ from rollout.core.state_offline import (
     RollingBack,
     Stopping,
     Testing,
+    Undoing,
     Upgrading,
     WatchingOpen,
 )
@@ -43,6 +44,7 @@ from rollout.core.steps import (
     offline_retreat,
     offline_stop,
     offline_test,
+    offline_undo,
     offline_upgrade,
     offline_watch,
 )
@@ -60,6 +62,7 @@ STEPS: dict[type[Step], StepFunction] = {
     Testing: offline_test.decide,
     Deciding: offline_decide.decide,
     RollingBack: offline_retreat.decide,
+    Undoing: offline_undo.decide,
     OpeningGate: offline_open.decide,
     WatchingOpen: offline_watch.decide,
 }

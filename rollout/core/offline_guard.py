@@ -21,6 +21,7 @@ from rollout.core.state_offline import (
     RollingBack,
     Stopping,
     Testing,
+    Undoing,
     Upgrading,
 )
 
@@ -29,7 +30,7 @@ UNSEEN = timedelta(minutes=3)
 QUIET = timedelta(minutes=10)
 """A gate that is opened again and again owes one notice in this time; history has every time."""
 NAME = "guard"
-GUARDED = (ClosingGate, Stopping, BackingUp, Migrating, Upgrading, Testing, Deciding, RollingBack)
+GUARDED = (ClosingGate, Stopping, BackingUp, Migrating, Upgrading, Testing, Deciding, RollingBack, Undoing)
 
 
 def is_guarded(state: State) -> bool:

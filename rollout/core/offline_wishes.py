@@ -22,6 +22,7 @@ from rollout.core.state_offline import (
     Deciding,
     OpeningGate,
     RollingBack,
+    Undoing,
     WatchingOpen,
     Wish,
 )
@@ -98,6 +99,8 @@ def impossible(state: State, wish: Wish | None) -> str:
     match state.step:
         case Assessing() | Announcing():
             return "the gate has not been closed" if wish is Wish.OPEN else ""
+        case Undoing() as undoing:
+            return _impossible_when_undoing(undoing, wish)
         case OpeningGate():
             return f"{OPEN_ALREADY}; a hotfix goes with --follows when it is open"
         case WatchingOpen(ends_as=Outcome.SUCCEEDED):
@@ -122,6 +125,15 @@ def _impossible_when_stuck(step: RollingBack, wish: Wish | None) -> str:
         return f"there is nothing left to cancel, it is stuck on its way back: {words}"
     half = wish is Wish.OPEN and step.stage is not BackStage.TEST
     return f"a half restored service is never opened: {step.stuck}" if half else ""
+
+
+def _impossible_when_undoing(step: Undoing, wish: Wish | None) -> str:
+    if wish is Wish.OPEN:
+        return "" if step.problem else "what was quiesced is being undone; after that it is opened"
+    if step.ends_as is Outcome.SUCCEEDED:
+        return ""
+    ways = "; `rollout approve` tries the undo hook again, `rollout open` opens without it" if step.problem else ""
+    return f"the old version runs and has passed its tests, the gate is about to be opened{ways}"
 
 
 def _before(scene: Scene, state: State, stop: Reason | None, asked: Asked | None) -> Move:
@@ -161,6 +173,9 @@ def _closed(scene: Scene, state: State, stop: Reason | None, asked: Asked | None
         return offline_retreat.begin(scene, state, stop.why, stop.kind, Outcome.FAILED if failed else stop.ends_as, stop.actor)
     assert asked is not None  # noqa: S101 - checked by the caller
     because = f": {asked.reason}" if asked.reason else ""
+    if asked.wish is Wish.OPEN and isinstance(state.step, Undoing):
+        step, why = state.step, f"{asked.actor} opens it although {state.step.problem}{because}"
+        return offline_open.opening(scene, state, step.ends_as, f"{step.why}; {why}", why, asked.actor)
     if asked.wish is Wish.OPEN:
         assert isinstance(state.step, Deciding)  # noqa: S101 - nothing else can be opened as it is
         why = f"{asked.actor} opens it although {state.step.problem}{because}"

@@ -85,9 +85,14 @@ class Impact(Part):
 
 
 class Quiesce(Part):
-    """Before the backup: hooks in order, and a Job that prints how many foreign database sessions there are (0 is awaited)."""
+    """Before the backup: hooks in order, and a Job that prints how many foreign database sessions there are (0 is awaited).
+
+    `undo`: hooks that take back what those did, in order, before the gate is opened, whichever version serves then. They may run
+    where the hooks have not, and again where the daemon died while one ran.
+    """
 
     hooks: Annotated[tuple[Work, ...], Field(max_length=50)] = ()
+    undo: Annotated[tuple[Work, ...], Field(max_length=50)] = ()
     sessions: Job | None = None
     deadline: Duration = 10 * M
 
@@ -131,6 +136,9 @@ class OfflineSpec(Part):
                                 "name one, or say acceptUnproven: true", ("acceptUnproven",))  # fmt: skip
         if not self.tests:
             yield Contradiction("tests", "nothing would say whether the upgrade worked", "give at least one test")
+        if not self.stop and self.quiesce != Quiesce():
+            words = "nothing is stopped, so that it would never run"
+            yield Contradiction("quiesce", words, "leave it out, or say stop: true", ("stop",))
         for name, times in Counter(test.name for test in self.tests).items():
             if times > 1:
                 yield Contradiction("tests", f"{times} tests are called {name!r}", "give each a name of its own")
@@ -221,14 +229,15 @@ class OfflinePlan(Document):
         """Every Job that the plan has made, with its key."""
         spec = self.spec
         plain = {"backup": spec.backup, "migrate": spec.migrate, "restore": spec.restore, "quiesce.sessions": spec.quiesce.sessions}
-        work = (("quiesce.hooks", spec.quiesce.hooks), ("tests", spec.tests))
+        work = (("quiesce.hooks", spec.quiesce.hooks), ("quiesce.undo", spec.quiesce.undo), ("tests", spec.tests))
         named = {f"{key}[{n}].job": one.job for key, several in work for n, one in enumerate(several)}
         return tuple((f"spec.{key}", job) for key, job in (plain | named).items() if job is not None)
 
     @property
     def requests(self) -> tuple[tuple[str, HttpRequest], ...]:
         """Every HTTP request that the plan has made, with its key."""
-        work = (("quiesce.hooks", self.spec.quiesce.hooks), ("tests", self.spec.tests))
+        quiesce = self.spec.quiesce
+        work = (("quiesce.hooks", quiesce.hooks), ("quiesce.undo", quiesce.undo), ("tests", self.spec.tests))
         named = ((f"spec.{key}[{n}].http", one.http) for key, several in work for n, one in enumerate(several))
         return tuple((key, http) for key, http in named if http is not None)
 

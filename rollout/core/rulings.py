@@ -10,7 +10,7 @@ from rollout.core.decision import Tell, step_name
 from rollout.core.history import Outcome
 from rollout.core.replacing import replace
 from rollout.core.state import Approval, Certifying, HoldKind, Paused, Promoting, Reason, Retreating, State, Watching
-from rollout.core.state_offline import Announcing, ClosingGate, Deciding, OpeningGate, RollingBack, WatchingOpen
+from rollout.core.state_offline import Announcing, ClosingGate, Deciding, OpeningGate, RollingBack, Undoing, WatchingOpen
 from rollout.core.wording import step_words
 
 
@@ -100,8 +100,8 @@ def _asks(state: State, held: Collection[HoldKind]) -> bool:
             return HoldKind.UNANNOUNCED in held
         case ClosingGate() | OpeningGate() | WatchingOpen():
             return HoldKind.GATE in held
-        case RollingBack(stuck=stuck):
-            return bool(stuck)
+        case RollingBack(stuck=problem) | Undoing(problem=problem):
+            return bool(problem)
         case _:
             return False
 

@@ -209,6 +209,23 @@ class RollingBack:
 
 
 @dataclass(frozen=True, slots=True)
+class Undoing:
+    """Behind the closed gate, before it is opened: hooks that undo what was quiesced. `hook`: the next one's index.
+
+    `problem`: one failed, and a person is asked. The others are handed on to `OpeningGate`; `words` is why it is opened.
+    """
+
+    since: datetime
+    ends_as: Outcome
+    why: str
+    words: str
+    actor: str = "rollout"
+    hook: int = 0
+    attempt: int = 1
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class OpeningGate:
     """What was saved of the gate is put back and proven. `ends_as`, `why`: how the rollout will end."""
 
@@ -229,5 +246,5 @@ class WatchingOpen:
 
 OfflineStep = (
     Assessing | Announcing | ClosingGate | Stopping | BackingUp | Migrating | Upgrading | Testing | Deciding | RollingBack
-    | OpeningGate | WatchingOpen
+    | Undoing | OpeningGate | WatchingOpen
 )  # fmt: skip

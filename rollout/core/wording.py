@@ -10,6 +10,7 @@ STEPS = {
     "closinggate": "closing gate",
     "backingup": "backing up",
     "rollingback": "rolling back",
+    "undoing": "undoing the quiesce",
     "openinggate": "opening gate",
     "watchingopen": "watching",
 }

@@ -153,8 +153,8 @@ class WorkTasks:
     def work(self, execution: Execution, state: State, task: Task) -> TaskResult:
         """Do one hook or test once."""
         spec = plan_in(execution).spec
-        works: tuple[Work, ...] = spec.tests if task.argument("list") == "tests" else spec.quiesce.hooks
-        work = works[int(task.argument("index"))]
+        works: dict[str, tuple[Work, ...]] = {"tests": spec.tests, "undo": spec.quiesce.undo, "hooks": spec.quiesce.hooks}
+        work = works[task.argument("list")][int(task.argument("index"))]
         if work.job is not None:
             name = work_job(task.argument("list"), task.argument("mark"), int(task.argument("index")))
             manifest = self.manifest(execution, state, work.job, name, task.argument("attempt"))
@@ -216,7 +216,9 @@ def _once(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 def _job_of(execution: Execution, name: str) -> Job:
     spec = plan_in(execution).spec
-    found = spec.tests[int(name.rpartition("-")[2])].job if name.startswith("test-") else _named(spec, name)
+    several: dict[str, tuple[Work, ...]] = {"test": spec.tests, "undo": spec.quiesce.undo}
+    works = several.get(name.partition("-")[0])
+    found = works[int(name.rpartition("-")[2])].job if works is not None else _named(spec, name)
     if found is None:
         raise Refused(f"the plan has no {name} Job")
     return found

@@ -359,6 +359,11 @@ def test_a_plan_without_the_new_key_keeps_its_identity() -> None:
     assert "credential" not in offline().canonical()
 
 
+@pytest.mark.parametrize("quiesce", [{"hooks": [TEST]}, {"undo": [TEST]}, {"sessions": "postgresql-sessions"}])
+def test_quiescing_where_nothing_is_stopped_is_refused_because_it_would_never_run(quiesce: dict[str, Any]) -> None:
+    assert complaints(stop=False, quiesce=quiesce) == [("spec.quiesce", "nothing is stopped, so that it would never run")]
+
+
 def test_a_plan_that_was_accepted_once_is_read_again_although_a_later_rule_would_refuse_it() -> None:
     document = offline(backup=job_with({"DATABASE": "orders"})).as_document()
     document["spec"]["backup"]["parameters"]["PGPASSWORD"] = "x"

@@ -21,6 +21,7 @@ from rollout.ports import RolloutRow
 from rollout.sandbox import shop
 from rollout.sandbox.shop import Shop
 from rollout.sandbox.storage import Change
+from tests.adapters.stub import Say, Seen, stub
 
 NEW = f"{shop.IMAGES}:3.0.0"
 STOCK_OLD, STOCK_NEW = "registry.example.com/shop/stock:7.1.0", "registry.example.com/shop/stock:8.0.0"
@@ -108,6 +109,27 @@ def test_several_targets_stop_together_and_start_in_their_order(yard: Yard) -> N
     first_stock = next(n for n, (name, image, _, _) in enumerate(yard.seen) if (name, image) == ("stock", STOCK_NEW))
     assert ("orders", NEW, 3, 3) in yard.seen[:first_stock]
     assert yard.kinds(row).count("upgraded") == 2
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(("status", "outcome"), [(200, Outcome.SUCCEEDED), (500, Outcome.FAILED)])
+def test_what_was_quiesced_is_undone_behind_the_closed_gate_on_both_ways(yard: Yard, status: int, outcome: Outcome) -> None:
+    yard.shop.faulty[NEW] = {"/orders/healthz": status} if status != 200 else {}
+
+    def heard(seen: Seen) -> Say:
+        assert yard.shop.gate is not None, "the gate is closed"
+        return Say(200)
+
+    with stub(heard) as queue:
+        hooks, undo = ([{"name": word, "http": {"url": f"{queue.url}/{word}", "method": "POST"}}] for word in ("drain", "fill"))
+        row = yard.run(target=TWO[0] | {"image": None}, image=NEW, onFailure="rollback", quiesce={"hooks": hooks, "undo": undo})
+        assert [seen.path for seen in queue.seen] == ["/drain", "/fill"]
+    assert row.outcome is outcome, row.why
+    assert yard.shop.gate is None
+    kinds = yard.kinds(row)
+    assert kinds.count("undo-hook") == 1
+    assert kinds.index("undo-hook") < kinds.index("opening") < kinds.index("gate-opened")
+    assert yard.seen[-1][:2] == ("orders", NEW if outcome is Outcome.SUCCEEDED else shop.OLD)
 
 
 @pytest.mark.timeout(240)

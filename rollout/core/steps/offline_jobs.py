@@ -37,13 +37,16 @@ def job_task(name: str, attempt: int, *, known: bool = False) -> Task:
     return Task(f"job-{name}-{attempt}", "job", (("attempt", str(attempt)), ("job", name), *more))
 
 
+_STEMS = {"tests": "test", "hooks": "hook", "undo": "undo"}
+
+
 def work_job(works: str, mark: str, index: int) -> str:
-    """Name the Job of a hook (`works` is `hooks`) or of a test (`tests`); the mark keeps one run's Jobs from another's.
+    """Name the Job of a hook (`works` is `hooks` or `undo`) or of a test (`tests`); the mark keeps one run's Jobs from another's.
 
     >>> work_job("tests", "new1", 0)
     'test-new1-0'
     """
-    return f"{'test' if works == 'tests' else 'hook'}-{mark}-{index}"
+    return f"{_STEMS[works]}-{mark}-{index}"
 
 
 def halt_task(name: str, attempt: int) -> Task:

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from rollout.core.decision import Move, Scene, Tell, Wait, enter
 from rollout.core.history import NoticeKind, Outcome
 from rollout.core.observation import TaskResult
-from rollout.core.offline_facts import memory_of, newest, repeated, saved_facts, trouble, words
+from rollout.core.offline_facts import memory_of, newest, plan_in, repeated, saved_facts, trouble, words
 from rollout.core.state import Ended, HoldKind, State
-from rollout.core.state_offline import OpeningGate, WatchingOpen
+from rollout.core.state_offline import OpeningGate, Undoing, WatchingOpen
 from rollout.core.steps import offline_course
 from rollout.core.wording import span
 
@@ -27,7 +27,17 @@ REOPENED = "reopened"
 
 
 def begin(scene: Scene, state: State, ends_as: Outcome, outcome_why: str, why: str, actor: str = "rollout") -> Move:
-    """Decide to open; the write follows when that is in the database."""
+    """Decide to open; what was quiesced is undone first, where the plan says how and the stop had begun."""
+    if not plan_in(scene.execution).spec.quiesce.undo or not memory_of(state).before:
+        return opening(scene, state, ends_as, outcome_why, why, actor)
+    words_ = f"{why}; what was quiesced is undone before the gate is opened"
+    item = Tell("undoing", words_, actor=actor, post_on=scene.execution.target.stable)
+    step = Undoing(scene.now, ends_as, outcome_why, why, actor)
+    return Move(enter(replace(state, approval=None), step, scene.now, None), item.why, tells=(item,), wake_in=timedelta())
+
+
+def opening(scene: Scene, state: State, ends_as: Outcome, outcome_why: str, why: str, actor: str = "rollout") -> Move:
+    """Decide to open now; the write follows when that is in the database."""
     item = Tell("opening", f"{why}; the gate is opened", actor=actor, post_on=scene.execution.target.stable)
     state = enter(replace(state, approval=None), OpeningGate(scene.now, ends_as, outcome_why), scene.now, None)
     return Move(state, item.why, tells=(item,), wake_in=timedelta())

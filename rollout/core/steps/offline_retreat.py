@@ -28,8 +28,8 @@ from rollout.core.offline_facts import (
 )
 from rollout.core.offline_wishes_end import ended_untouched
 from rollout.core.state import Ended, HoldKind, Reason, State
-from rollout.core.state_offline import BackStage, RollingBack, Testing
-from rollout.core.steps import offline_course, offline_open, offline_ways
+from rollout.core.state_offline import BackStage, RollingBack, Testing, Undoing
+from rollout.core.steps import offline_course, offline_open, offline_undo, offline_ways
 from rollout.core.steps.offline_jobs import attempts, halted, standing, work_job
 from rollout.core.wording import plural, span
 
@@ -68,8 +68,10 @@ def begin(scene: Scene, state: State, why: str, kind: str, ends_as: Outcome, act
 
 
 def _running_test(scene: Scene, state: State) -> tuple[tuple[str, int], ...]:
-    """Name the Job of the test that runs now: it must not write into a database that is being restored."""
+    """Name the Job of the test (or undo hook) that runs now: it must not write into a database that is being restored."""
     step, tests = state.step, plan_in(scene.execution).spec.tests
+    if isinstance(step, Undoing):
+        return offline_undo.running_job(scene, step)
     if not isinstance(step, Testing) or step.index >= len(tests) or tests[step.index].job is None:
         return ()
     return ((work_job("tests", f"new{step.course}", step.index), step.attempt),)
