@@ -61,11 +61,17 @@ class Stage:
         self._versions: dict[str, int] = {}
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(self.sandbox)
+        with ExitStack() as stack:  # what was opened is given back where the rest cannot be
+            self._open(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def _open(self, stack: ExitStack) -> None:
+        stack.enter_context(self.sandbox)
         kubeconfig = self.sandbox.kubeconfig(self._scene.folder / "kubeconfig")
         self.settings = Settings.model_validate(settings_for(self.sandbox.urls, kubeconfig))
         schema.upgrade(self._scene.database, clock=self.sandbox.clock)
-        self.parts = self._stack.enter_context(open_parts(self.settings, clock=self.sandbox.clock, database=self._scene.database))
+        self.parts = stack.enter_context(open_parts(self.settings, clock=self.sandbox.clock, database=self._scene.database))
         periods = Periods(
             claim=timedelta(seconds=0.2),
             commands=timedelta(seconds=0.2),
@@ -73,9 +79,8 @@ class Stage:
             outbox=timedelta(seconds=0.2),
         )
         self.daemon = build_daemon(self.parts, periods=periods, name="demo")
+        stack.callback(self.daemon.stop)
         self.daemon.start()
-        self._stack.callback(self.daemon.stop)
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.close()
