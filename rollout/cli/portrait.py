@@ -18,7 +18,7 @@ from rollout.core.evidence_state import SignalState
 from rollout.core.history import Event, NoticeKind
 from rollout.core.plan import CanaryPlan
 from rollout.core.seasons import without_effect
-from rollout.core.state import Certifying, Promoting, Retiring, Soaking, State, Watching
+from rollout.core.state import Certifying, Promoting, Retiring, Soaking, Starting, State, Watching
 from rollout.engine.engine import Codec
 from rollout.engine.restores import with_measured_restore
 from rollout.ports import RolloutRow, Store
@@ -74,6 +74,8 @@ class Portrait:
     def size(self) -> int:
         """How many replicas the canary is meant to have, 0 where there is none."""
         match self.state.step:
+            case Starting() if isinstance(self.execution.plan, CanaryPlan):
+                return self.execution.plan.spec.replicas.initial
             case Soaking(size=size) | Certifying(size=size) | Promoting(size=size) | Watching(size=size):
                 return size
             case _:

@@ -14,7 +14,7 @@ from rollout.core.guards import PodFindings
 from rollout.core.plan import CanaryPlan
 from rollout.core.replacing import replace
 from rollout.core.signals_compiled import JudgeKind, Signal
-from rollout.core.state import Promoting, Retiring, State, Watching
+from rollout.core.state import Preflight, Promoting, Retiring, State, Watching
 from rollout.core.watched import blind_no_longer_than_watched
 
 
@@ -36,7 +36,8 @@ def find(scene: Scene, state: State, planned_hours: float) -> tuple[State, Findi
         pods = guards.watch(state.guards, scene.cohorts, execution.target.container, scene.now)
     rolling = isinstance(state.step, Promoting | Watching | Retiring)
     warm_up = execution.plan.spec.warm_up if isinstance(execution.plan, CanaryPlan) else timedelta()
-    setting = Setting(execution.id, planned_hours, rolling=rolling, warm_up=warm_up, looking=not scene.unwatched)
+    looking = not scene.unwatched and not isinstance(state.step, Preflight)  # before the start nobody is asked
+    setting = Setting(execution.id, planned_hours, rolling=rolling, warm_up=warm_up, looking=looking)
     signals = absorb(setting, execution.signals, state.signals, scene.seen.answers, scene.cohorts, scene.now)
     signals = blind_no_longer_than_watched(state.signals, signals, state.watched_since)
     advice = _advice(execution.signals, state.signals, signals)

@@ -5,7 +5,7 @@ Nothing here stops the watching: a rollout that holds steps back as fast as any 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,6 +17,8 @@ from rollout.core.wording import span
 
 QUIET = timedelta(hours=1)
 """A reason that comes and goes owes one notice in this time; history has every change."""
+LONG = timedelta(minutes=5)
+"""The end of a wait that lasted so long is told."""
 REMIND = timedelta(hours=24)
 """Where a person is needed, the notice is owed again after this time."""
 REMIND_CLOSED = timedelta(minutes=15)
@@ -104,7 +106,8 @@ def settle(scene: Scene, move: Move) -> Move:
         kept.append(hold)
     standing = {hold.kind for hold in kept}
     over = [hold for hold in state.holds if hold.kind not in standing and hold.told]
-    tells.extend(_over(scene, hold, told) for hold in over)
+    going = any(tell.notice is not None for tell in move.tells)
+    tells.extend(_over(scene, hold, told, kept, going=going) for hold in over)
     if not tells and tuple(kept) == state.holds:
         return move
     state = replace(state, holds=tuple(kept), told=tuple(sorted(told.items())))
@@ -138,13 +141,22 @@ def _held(scene: Scene, hold: Hold, wait: Wait, notice: NoticeKind | None) -> Te
     )
 
 
-def _over(scene: Scene, hold: Hold, told: Mapping[str, datetime]) -> Tell:
+def _over(scene: Scene, hold: Hold, told: Mapping[str, datetime], left: Sequence[Hold], *, going: bool) -> Tell:
+    """Tell that a reason to wait is over. `left`: what it waits for still. `going`: what it does next is told in the same breath.
+
+    Whoever was called, or heard that somebody paused it, also hears of the end of it, however short it was.
+    """
     lasted = span(scene.now - hold.since)
-    was_noticed = hold.kind.value in told
+    last = told.get(hold.kind.value)
+    called = RULES[hold.kind].notice is NoticeKind.NEEDS_PERSON or hold.kind is HoldKind.PAUSED
+    owed = last is not None and scene.now - hold.since >= LONG
+    owed = owed or (called and last is not None and last >= hold.since and not going)
+    kind = hold.kind.value.replace("-", " ")
     return Tell(
         "hold-over",
-        f"no longer held: {hold.kind.value.replace('-', ' ')} lasted {lasted}",
-        notice=NoticeKind.RESUMED if was_noticed and scene.now - hold.since >= timedelta(minutes=5) else None,
-        title=f"{scene.execution.target}: goes on",
+        f"no longer held: {kind} lasted {lasted}",
+        notice=NoticeKind.RESUMED if owed else None,
+        title=f"{scene.execution.target}: {f'no longer held, {kind}; it still waits' if left else 'goes on'}",
+        next_action=f"Still held: {left[0].why}" if left else "",
         facts=(("hold", hold.kind.value), ("seconds", str(round((scene.now - hold.since).total_seconds())))),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rollout.cli.portrait import Portrait, portrait_of
 from rollout.core.commands import Verb
-from rollout.core.state import HoldKind
+from rollout.core.state import HoldKind, Starting
 from tests.simulation.days import Day, H, M
 
 
@@ -43,3 +43,11 @@ def test_what_another_hold_asks_for_stays_when_the_pause_is_over() -> None:
     asks(day.run(H + 31 * M), Verb.RESUME)
 
     assert shown(day.run(H + 32 * M)).asked == "No time is credited until it answers; it resumes by itself."
+
+
+def test_a_canary_that_starts_is_meant_to_have_its_first_replica() -> None:
+    assert shown(Day()).size == 0
+    day = Day()
+    day.engine.tick(day.id)
+    day.engine.tick(day.id)
+    assert (day.state().step, shown(day).as_document()["canaryReplicas"]) == (Starting(), 1)

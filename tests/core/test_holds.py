@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from rollout.core.commands import Command, Verb
 from rollout.core.decision import Decision, Wait
 from rollout.core.history import NoticeKind
 from rollout.core.holds import RULES, credit_is_due, stop_the_clock
 from rollout.core.machine import decide
 from rollout.core.signals import Unreachable
-from rollout.core.state import Hold, HoldKind, Soaking, State
+from rollout.core.state import Certifying, Hold, HoldKind, Soaking, State
 from tests.core.builders import canary_plan
 from tests.core.scenes import NOW, H, M, question, seen, state, view
 
@@ -45,6 +46,33 @@ def test_a_hold_that_comes_and_goes_is_told_once_an_hour_and_recorded_each_time(
     again = look(gone.state, NOW + 2 * M, paused=True)
     assert again.notices == ()
     assert "held" in {event.kind for event in again.events}
+
+
+def test_whoever_was_called_hears_that_it_is_over_however_short_it_was_and_of_what_comes_next() -> None:
+    called = look(SOAKING, NOW, paused=True)
+    over = look(called.state, NOW + M, paused=False)
+    assert [(notice.kind, notice.title) for notice in over.notices] == [(NoticeKind.RESUMED, "default/nginx: goes on")]
+
+    again = look(over.state, NOW + 2 * M, paused=True)
+    assert look(again.state, NOW + 3 * M, paused=False).notices == (), "nobody was called the second time"
+
+
+def test_the_end_of_one_wait_names_the_other_that_still_stands() -> None:
+    ann = (Command(1, Verb.PAUSE, "ann", "lunch", NOW), Command(2, Verb.RESUME, "ann", "", NOW + M))
+    shown = seen(view(1, 10, stable_changed=PAUSED))
+    both = decide(PLAIN, SOAKING, shown, ann[:1], NOW)
+    one = decide(PLAIN, both.state, shown, ann[1:], NOW + M)
+    (notice,) = one.notices
+    assert notice.title == "default/nginx: no longer held, paused; it still waits"
+    assert notice.next_action == "Still held: nginx is paused (spec.paused) by somebody else"
+
+
+def test_what_goes_on_with_a_notice_of_its_own_owes_no_second_one() -> None:
+    waiting = state(Certifying(1, NOW - M, 24 * H), holds=(Hold(HoldKind.APPROVAL, "why", NOW - M, told=True),),
+                    told=(("approval", NOW - M),))  # fmt: skip
+    asks = question(canary_plan(approvals={"beforePromotion": True}))
+    approved = decide(asks, waiting, seen(view()), (Command(1, Verb.APPROVE, "ann", "", NOW),), NOW)
+    assert [notice.kind for notice in approved.notices] == [NoticeKind.PROMOTING]
 
 
 def test_a_short_silence_of_the_cluster_is_not_told() -> None:

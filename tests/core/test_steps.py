@@ -171,6 +171,9 @@ def test_a_source_that_never_answers_from_the_start_is_blind_and_steps_back_in_t
     assert "no answer yet" in decision.state.signals[0].why
     young = view(2, pods=(*(replace(p, ready_since=NOW - 4 * M) for p in _two()), *stable_pods()))
     assert looked(made, young, plan=SIGNALLED).state.signals[0].verdict is Verdict.WARMING
+    assert looked(state(Preflight()), plan=SIGNALLED).state.signals[0].verdict is Verdict.WARMING, (
+        "nobody is asked before the start"
+    )
     asleep = looked(replace(made, looked_at=NOW - 3 * H), plan=SIGNALLED)
     assert asleep.state.signals[0].verdict is Verdict.WARMING, "that we did not look is not the source's fault"
 
