@@ -38,10 +38,13 @@ def start_share(plan: CanaryPlan, stable: Deployment) -> float | Refusal:
         return share
     need = math.floor(initial * (1 - DOCUMENTED_SHARE) / DOCUMENTED_SHARE) + 1
     enough = max(math.ceil(share * 100), math.floor(DOCUMENTED_SHARE * 100) + 1)
+    more = f"scale {stable.name} to {need} or more replicas"
+    mend = more if stable.replicas < need else f"see that {need} or more pods of {stable.name} are ready"
+    room = f" and `maxShare: {enough}%`" if enough > plan.spec.max_share * 100 + SLACK else ""
     return Refusal(
         f"{plural(initial, 'canary replica')} beside {pods} ready of {stable.replicas} stable ones are "
         f"{initial}/{initial + pods} = {percent(share)} of the traffic, not under initialShare ({percent(allowed)})",
-        f"scale {stable.name} to {need} or more replicas, or say on purpose `initialShare: {enough}%` in the plan",
+        f"{mend}, or say on purpose `initialShare: {enough}%`{room} in the plan where the policy allows it",
     )
 
 

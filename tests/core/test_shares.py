@@ -53,6 +53,22 @@ def test_a_stable_whose_pods_lost_readiness_makes_no_excess() -> None:
     assert excess_now(canary_plan(), shown, 3) is None
 
 
+def test_a_stable_that_is_large_enough_and_not_ready_is_not_to_be_scaled() -> None:
+    refused = start_share(canary_plan(), deployment("nginx", 10, OLD, ready=5))
+    assert isinstance(refused, Refusal)
+    assert refused.remedy.startswith("see that 10 or more pods of nginx are ready, or say")
+
+
+def test_the_remedy_names_every_key_that_a_larger_share_needs() -> None:
+    small, large = (start_share(canary_plan(), deployment("nginx", stable, OLD)) for stable in (4, 1))
+    assert isinstance(small, Refusal)
+    assert isinstance(large, Refusal)
+    assert "maxShare" not in small.remedy
+    assert "`initialShare: 50%` and `maxShare: 50%` in the plan where the policy allows it" in large.remedy
+    named = canary_plan(initialShare="50%", maxShare="50%")
+    assert start_share(named, deployment("nginx", 1, OLD)) == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize("stable", range(1, 10))
 def test_the_share_that_the_remedy_names_is_enough(stable: int) -> None:
     refused = start_share(canary_plan(), deployment("nginx", stable, OLD))
