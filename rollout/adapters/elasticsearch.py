@@ -32,6 +32,7 @@ from rollout.adapters.elasticsearch_search import (
     unsearchable,
 )
 from rollout.adapters.http import Backend, BackendSettings, parse_json, refuse_status, shorten
+from rollout.adapters.remedies import remedy_for
 from rollout.core.errors import Rejected, Unavailable
 from rollout.core.quantities import Duration
 from rollout.core.signals import Answer, Counts, NoData, PodCount, PodKey, Question, Reading, Unreachable, Window
@@ -218,7 +219,8 @@ class ElasticsearchSource:
         try:
             document = self._json("GET", "/")
         except (Unavailable, Rejected) as failure:
-            return [Check(self._name, "refused", str(failure), f"see that {self._backend.shown_url} is the cluster's HTTP port")]
+            remedy = f"see that {self._backend.shown_url} is the cluster's HTTP port"
+            return [Check(self._name, "refused", str(failure), remedy_for(failure, remedy))]
         match document:
             case {"version": {"number": str() as number, "distribution": str() as product}}:
                 words = f"{product} {number}"

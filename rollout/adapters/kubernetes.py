@@ -33,6 +33,7 @@ NOT_FOUND, UNPROCESSABLE = 404, 422
 EVENT_MESSAGE = 1024
 """Characters; the API refuses longer messages."""
 JOIN_SECONDS = 5.0
+REFUSES = frozenset({401, 403})
 SKEW = timedelta(seconds=30)
 REST, LONGEST_REST = timedelta(seconds=5), timedelta(seconds=15)
 """How long the forward path leaves an API alone that failed three times in a row. The path that steps back never does."""
@@ -142,7 +143,8 @@ class KubernetesCluster:
         except Unavailable as error:
             return [Check(name, "refused", str(error), "check the network, the kubeconfig and the context")]
         if not reply.ok:
-            return [Check(name, "refused", str(failure(self.name, Request("get", "version"), reply)), "check the credentials")]
+            remedy = "check the credentials" if reply.status in REFUSES else "look at the API server: it answers, but not this"
+            return [Check(name, "refused", str(failure(self.name, Request("get", "version"), reply)), remedy)]
         skew = abs(reply.at - self._clock.now()) if reply.at else timedelta(0)
         version = reply.document.get("gitVersion", "of unknown version")
         if skew > SKEW:

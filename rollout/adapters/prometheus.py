@@ -18,6 +18,7 @@ from rollout.adapters.prometheus_answer import Sample, parse_vector
 from rollout.adapters.prometheus_counts import appeared, by_labels
 from rollout.adapters.prometheus_questions import Asked, Need, Readings, compile_question, reading_of, shown
 from rollout.adapters.promql import chunks, pod_of
+from rollout.adapters.remedies import remedy_for
 from rollout.core.errors import Rejected, Unavailable
 from rollout.core.quantities import Duration
 from rollout.core.signals import Answer, Question, Reading
@@ -149,7 +150,7 @@ class PrometheusSource:
             document = parse_json(self._name, reply)
         except (Unavailable, Rejected) as failure:
             remedy = f"see that {self._backend.shown_url} is the Prometheus and that it can be reached from the daemon"
-            return [Check(self._name, "refused", str(failure), remedy)]
+            return [Check(self._name, "refused", str(failure), remedy_for(failure, remedy))]
         match document:
             case {"status": "success", "data": {"result": [float() | int() as seconds, *_]}}:
                 checks = [Check(self._name, "ok", f"{self._version()} answers queries")]

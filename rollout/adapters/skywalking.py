@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from rollout.adapters.http import Backend, BackendSettings, shorten
+from rollout.adapters.remedies import remedy_for
 from rollout.adapters.skywalking_answers import Server, Transport
 from rollout.adapters.skywalking_asks import MOST_PAGES, SKEW_TOLD, Asked, Results, calls_of, further, prepare, reading_of, shown
 from rollout.adapters.skywalking_graphql import HEALTH, Call, instances
@@ -138,7 +139,7 @@ class SkyWalkingSource:
             server = self._server()
         except (Unavailable, Rejected) as failure:
             remedy = f"see that {self._backend.shown_url} is the OAP's REST port (12800) and can be reached from the daemon"
-            return [Check(self._name, "refused", str(failure), remedy)]
+            return [Check(self._name, "refused", str(failure), remedy_for(failure, remedy))]
         words = f"SkyWalking {server.dialect.version}, time zone {_zone(server.time.offset)}"
         return [Check(self._name, "ok", words), self._clock_check(server), *self._health()]
 

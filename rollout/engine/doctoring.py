@@ -40,7 +40,12 @@ def check_up(store: Store, others: Mapping[str, object]) -> Iterator[Line]:
             yield Line(name, "refused", str(error), "is its address right, and does it run?")
             continue
         for check in checks:
-            yield Line(_label(name, check.name), check.level, check.message.removeprefix(f"{name}: "), check.remedy)
+            yield Line(_label(name, check.name), check.level, _words(name, check.message), check.remedy)
+
+
+def _words(name: str, message: str) -> str:
+    """Leave out the name where it is said already: `backend prometheus` and `prometheus: HTTP 500`."""
+    return message.removeprefix(f"{name}: ").removeprefix(f"{name.split(' ', 1)[-1]}: ")
 
 
 def _label(name: str, check: str) -> str:

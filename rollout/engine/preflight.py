@@ -125,7 +125,7 @@ class Preflight:
         known: set[str] = set()
         match answer.reading:
             case Unreachable(why):
-                raise Unavailable(signal.backend, why)
+                raise Unavailable(signal.backend, why.removeprefix(f"{signal.backend}: "))
             case NoData(why):
                 return Line(name, level, f"no data about the stable pods: {why}", f"asked: {answer.query[:300]}")
             case Counts(by_pod):

@@ -86,6 +86,34 @@ def test_a_backend_that_does_not_answer_is_one_line_and_the_others_are_still_che
     assert (found["signal apisix-5xx"], found["signal error-logs"]) == ("REFUSED", "ok")
 
 
+@pytest.mark.parametrize(
+    ("failing", "backend", "remedy"),
+    [
+        (Failing.REFUSED_401, "prometheus", "give it credentials that it accepts"),
+        (Failing.REFUSED_401, "elasticsearch", "give it credentials that it accepts"),
+        (Failing.HTML, "prometheus", "is the Prometheus and that it can be reached"),
+        (Failing.REFUSED_401, "kubernetes", "check the credentials"),
+        (Failing.ERROR_500, "kubernetes", "look at the API server"),
+    ],
+)
+def test_a_remedy_is_about_credentials_only_where_they_are_what_is_wrong(
+    usual: Sandbox, tmp_path: Path, failing: Failing, backend: str, remedy: str
+) -> None:
+    with usual.using() as world:
+        world.faults.set(backend, Fault(failing))
+    try:
+        lines = asked(usual, tmp_path).out.splitlines()
+    finally:
+        with usual.using() as world:
+            world.faults.clear()
+    name = "cluster default" if backend == "kubernetes" else f"backend {backend}"
+    (at,) = (number for number, line in enumerate(lines) if line.startswith(f"REFUSED  {name}: ") and "-> nothing more" not in
+             lines[number + 1])  # fmt: skip
+
+    assert remedy in lines[at + 1]
+    assert lines[at].count(f"{backend}: ") == 1 or backend == "kubernetes"
+
+
 def test_what_would_refuse_our_canary_only_warns_where_people_drive_theirs(usual: Sandbox, tmp_path: Path) -> None:
     with usual.using() as world:
         world.scale("default", "nginx-canary", 2)
