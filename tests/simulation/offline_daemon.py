@@ -41,7 +41,8 @@ class Daemon:
         requests = WorldRequests(story.apisix, story.stage, story.passes)
         work = WorkTasks(jobs, _no_template, requests, NoCommands(), story.clock)
         checks = CheckTasks({"default": self.cluster}, jobs, {"apisix": gateway}, {}, work, store, story.clock)
-        performers = {**checks.performers(), **GateTasks({"apisix": gateway}, story.clock).performers(), **work.performers()}
+        gates = GateTasks({"apisix": gateway}, story.clock, store.rollout)
+        performers = {**checks.performers(), **gates.performers(), **work.performers()}
         setup = Setup(name, Policy(), Timing(), ("ops",), LEASE)
         clusters = {"default": self.cluster}
         self.engine = Engine(setup, store, clusters, performers, StoredCodec(story.inner), story.clock, Inline())

@@ -16,6 +16,7 @@ class Rule(StrEnum):
     NEVER_TOGETHER = "old and new code never run at once"
     NOBODY_WRITES = "no Job that touches the database runs beside the service"
     BACKUP_FIRST = "no migration without a verified backup"
+    ONE_JOB = "what writes the database runs once at a time, whoever asks for it"
     HALTED_FIRST = "no restore while a migration runs"
     RIGHT_ARTIFACT = "what is restored is the backup that was verified"
     NOBODY_GETS_IN = "no outside request reaches a pod between closed and open"
@@ -24,6 +25,7 @@ class Rule(StrEnum):
     NO_BUG = "no look raises"
     REST = "it ends"
     AS_FOUND = "the gate ends as it was found, or stays closed and says so"
+    OPEN_STAYS = "once the gate is open again, nothing of the service is written any more"
     ONCE = "every announcement and every notice once"
     GRACE = "nothing begins after its grace"
     GREEN_OR_A_WORD = "a version that fails its tests is opened by a person's word alone"
@@ -31,8 +33,8 @@ class Rule(StrEnum):
     WHOLE = "it ends all new or all old: image, schema and replicas"
 
 
-class Broken(AssertionError):  # noqa: N818 - an invariant is broken, and that is the word
-    """An invariant does not hold."""
+class Broken(BaseException):
+    """An invariant does not hold. A BaseException, so that no loop swallows it."""
 
     def __init__(self, rule: Rule, why: str) -> None:
         super().__init__(f"{rule.name}: {rule.value}\n    {why}")

@@ -34,7 +34,11 @@ from rollout.core.steps import (
     offline_stop,
     offline_ways,
 )
+from rollout.engine.lease import Lease
 from rollout.engine.offline_gate import GateTasks
+from rollout.engine.offline_work import WorkTasks
+from rollout.engine.upkeep import Upkeep
+from rollout.store.memory import MemoryStore
 from tests.simulation.offline_invariants import Broken
 from tests.simulation.offline_story import Story
 from tests.simulation.offline_tale import H, M, Tale
@@ -208,15 +212,53 @@ def _forgets_the_last_moment(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(offline_decide, "latest_rollback", offline_facts.window_end)
 
 
+def _heir_unasked(patch: pytest.MonkeyPatch) -> None:
+    """A daemon that slept closes the open gate again, without asking the database whether somebody has opened it meanwhile."""
+    patch.setattr(GateTasks, "_refuse_opened_by_heir", _always(None))
+
+
+def _job_doubled(patch: pytest.MonkeyPatch) -> None:
+    """A Job is named after the process that asks for it, so that whoever takes over makes another."""
+    original = WorkTasks.manifest
+    processes: list[WorkTasks] = []
+
+    def manifest(self: WorkTasks, *asked: Any) -> Any:  # noqa: ANN401 - as the original's
+        if not any(one is self for one in processes):
+            processes.append(self)
+        made = original(self, *asked)
+        number = next(n for n, one in enumerate(processes) if one is self)
+        return {**made, "metadata": {**made["metadata"], "name": f"{made['metadata']['name']}-{number}"}}
+
+    patch.setattr(WorkTasks, "manifest", manifest)
+
+
+def _lease_unchecked(patch: pytest.MonkeyPatch) -> None:
+    """Who has slept through its lease goes on with what it remembers: neither lease nor owner nor version is asked for."""
+    original = MemoryStore.commit
+
+    def commit(self: MemoryStore, daemon: str, transitions: Any) -> Any:  # noqa: ANN401 - as the original's
+        owner = next((name for name in self._rows.leases if self.owned(name)), daemon)
+        rows = {one.rollout: self.rollout(one.rollout) for one in transitions}
+        late = [replace(one, seen_version=row.version) for one in transitions if (row := rows[one.rollout]) is not None]
+        return original(self, owner, late)
+
+    patch.setattr(Lease, "certain", _always(answer=True))
+    patch.setattr(Upkeep, "_keep_only_ours", _always(answer=True))
+    patch.setattr(MemoryStore, "commit", commit)
+
+
 PLANTED: dict[str, Plant] = {
     plant.__name__.strip("_").replace("_", "-"): plant
     for plant in (
         _save_nothing, _blind_guard, _no_guard, _nobody_left, _any_backup, _no_restore, _not_halted, _migration_unawaited,
         _artifact_lost, _spoiled_restore, _tests_ignored, _never_opened, _too_few, _no_last_moment, _run_late, _announced_twice, _opens_early,
         _job_unlimited, _time_stands_still, _nobody_asked, _forgets_the_last_moment,
+        _heir_unasked, _job_doubled, _lease_unchecked,
     )
 }  # fmt: skip
 
+SECOND_DAEMON = ("heir-unasked", "job-doubled", "lease-unchecked")
+"""Bugs that no daemon has that is alone: another must have taken over from one that slept, or go on after it."""
 OPENED_BY_HAND = (H + 12 * M, "gate opened by hand")
 STORIES: dict[str, Callable[[], Tale]] = {
     "save-nothing": lambda: Tale(Random(1), before={"blacklist": ["203.0.113.9"], "message": "go away"}),
@@ -234,6 +276,11 @@ STORIES: dict[str, Callable[[], Tale]] = {
     "time-stands-still": lambda: Tale(Random(1), migrate="hangs"),
     "nobody-asked": lambda: Tale(Random(1), hands=[(H + 4.6 * M, "gateway gone")]),
     "forgets-the-last-moment": lambda: Tale(Random(1), new_passes=False, person="nobody", trouble=0.02),
+    "heir-unasked": lambda: Tale(Random(1), hands=[(H + 3 * M, "daemon stalled for 20 min")]),
+    "job-doubled": lambda: Tale(
+        Random(1), new_passes=False, on_failure="rollback", hands=[(H + 5.2 * M, "daemon stalled for 9 min")]
+    ),
+    "lease-unchecked": lambda: Tale(Random(1), hands=[(H + 3 * M, "daemon stalled for 2 min")]),
     "run-late": lambda: Tale(Random(1), hands=[(55 * M, "daemon gone")]),
 }
 """A story in which a bug shows; for the others the first ordinary ones do."""

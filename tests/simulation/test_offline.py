@@ -12,7 +12,7 @@ from tests.simulation.__main__ import play_some
 from tests.simulation.offline_play import simulate_offline
 from tests.simulation.offline_story import Story
 from tests.simulation.offline_tale import Tale, tale
-from tests.simulation.planted_offline import PLANTED, STORIES, caught_by
+from tests.simulation.planted_offline import ORDINARY, PLANTED, SECOND_DAEMON, STORIES, caught_by
 
 SEEDS = 400
 AT_ONCE = 25
@@ -64,3 +64,11 @@ def test_the_stories_that_show_planted_bugs_are_green_without_them(name: str) ->
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_bug_turns_the_simulation_red(name: str) -> None:
     assert caught_by(name)
+
+
+@pytest.mark.parametrize("name", SECOND_DAEMON)
+def test_what_only_a_second_daemon_does_shows_in_no_story_that_has_one(name: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        PLANTED[name](patch)
+        for story in ORDINARY:
+            Story(story()).run()
