@@ -159,4 +159,5 @@ def _over(scene: Scene, hold: Hold, told: Mapping[str, datetime], left: Sequence
         title=f"{scene.execution.target}: {f'no longer held, {kind}; it still waits' if left else 'goes on'}",
         next_action=f"Still held: {left[0].why}" if left else "",
         facts=(("hold", hold.kind.value), ("seconds", str(round((scene.now - hold.since).total_seconds())))),
+        post_on=scene.execution.target.canary or scene.execution.target.stable,
     )

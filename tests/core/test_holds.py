@@ -43,6 +43,10 @@ def test_a_hold_that_comes_and_goes_is_told_once_an_hour_and_recorded_each_time(
     first = look(SOAKING, NOW, paused=True)
     gone = look(first.state, NOW + M, paused=False)
     assert "hold-over" in {event.kind for event in gone.events}
+    assert [(post.deployment, post.reason) for post in (*first.posts, *gone.posts)] == [
+        ("nginx-canary", "Held"),
+        ("nginx-canary", "HoldOver"),
+    ]
     again = look(gone.state, NOW + 2 * M, paused=True)
     assert again.notices == ()
     assert "held" in {event.kind for event in again.events}
