@@ -172,7 +172,8 @@ def complain(headline: str, details: list[str]) -> None:
 
 
 def emit(document: object) -> None:
-    """Print a document as JSON: keys as documented, times ISO 8601 in UTC."""
+    """Print a document as JSON: keys as documented, times ISO 8601 in UTC; nothing is lost where the output is not UTF-8."""
     import json  # noqa: PLC0415 - lazy
 
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+    plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=plain, default=str))

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from rollout.ports import RolloutRow
 
 
+SHOWN, MOST = 100, 10_000
+"""Rollouts that `list` shows by itself, and at most."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("list")(list_)
@@ -34,7 +38,9 @@ def list_(
     everything: Annotated[bool, typer.Option("--all", "-a", help="Also those that have ended.")] = False,
     target: Annotated[str, typer.Option("--target", help="Only this NAMESPACE/STABLE.")] = "",
     plan: Annotated[str, typer.Option("--plan", help="Only rollouts of this plan.")] = "",
-    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000)] = 100,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, max=MOST, help=f"The newest only.  [default: {SHOWN}; {MOST} with -o json]")
+    ] = None,
     output: OutputOption = Output.TEXT,
     config: ConfigOption = None,
     database: DatabaseOption = None,
@@ -48,11 +54,15 @@ def list_(
 
     with opened(config, database) as parts:
         outcomes = () if everything else (Outcome.ACTIVE,)
-        rows = parts.store.rollouts(RolloutFilter(outcomes=outcomes, plan=plan, target=target, limit=limit))
+        most = limit or (MOST if output is Output.JSON else SHOWN)
+        found = parts.store.rollouts(RolloutFilter(outcomes=outcomes, plan=plan, target=target, limit=most + 1))
+        rows = found[:most]
         if output is Output.JSON:
             emit([rollout_document(row) for row in rows])
             return
         listing(rows, parts.clock.now())
+        if len(found) > most:
+            typer.echo(f"... there are more than these {most}, the newest: --limit shows more")
         for remark in remarks(parts.store.standing(), *rows):
             typer.echo(f"! {remark}")
         if not rows:
