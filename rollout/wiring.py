@@ -26,7 +26,7 @@ from rollout.adapters.prometheus import PrometheusSettings, PrometheusSource
 from rollout.adapters.skywalking import SkyWalkingSettings, SkyWalkingSource
 from rollout.adapters.slack import SlackNotifier, SlackSettings
 from rollout.core.decision import Execution, Timing
-from rollout.core.errors import Problem, Refused
+from rollout.core.errors import Problem, Refused, RolloutError
 from rollout.core.history import Outcome
 from rollout.core.observation import Line
 from rollout.core.offline_facts import words
@@ -107,7 +107,7 @@ class Parts:
     sources: dict[str, SignalSource] = field(default_factory=dict)
     notifiers: dict[str, Notifier] = field(default_factory=dict)
     offline: OfflineParts = field(default_factory=OfflineParts)
-    unopened: dict[str, Refused] = field(default_factory=dict)
+    unopened: dict[str, RolloutError] = field(default_factory=dict)
     """For `doctor`: what could not be opened, and why."""
     _open: ExitStack = field(default_factory=ExitStack)
 
@@ -121,7 +121,8 @@ class Parts:
         """List what could not be opened by its name; one fault that is in the way of several is said once."""
         said: dict[str, Problem] = {}
         for what, error in self.unopened.items():
-            remedy = next((problem.remedy for problem in error.problems if problem.remedy), "")
+            problems = error.problems if isinstance(error, Refused) else ()
+            remedy = next((problem.remedy for problem in problems if problem.remedy), "")
             whole = str(error) if str(error).partition(": ")[0] in self.unopened else f"{what}: {error}"
             culprit, _, words = whole.partition(": ")
             said.setdefault(whole, Problem(words, key=culprit, remedy=remedy))
@@ -133,16 +134,22 @@ class Parts:
 
 
 def open_parts(
-    settings: Settings, *, clock: Clock | None = None, database: str | None = None, outside: bool = True, lenient: bool = False
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    database: str | None = None,
+    store: Store | None = None,
+    outside: bool = True,
+    lenient: bool = False,
 ) -> Parts:
     """Open the store, and with `outside` the clusters, backends and channels. Raises Refused or Unavailable with remedies.
 
-    `lenient`: what is outside and cannot be opened is left out and listed in `Parts.unopened`.
+    `store`: one that is open already. `lenient`: what is outside and cannot be opened is left out and listed in `Parts.unopened`.
     """
     clock = clock or SystemClock()
     stack = ExitStack()
     with stack:
-        store = open_store(database or settings.database.address, clock=clock, process=daemon_name())
+        store = store or open_store(database or settings.database.address, clock=clock, process=daemon_name())
         stack.callback(store.close)
         codec = StoredCodec(store)
         desk = Desk(

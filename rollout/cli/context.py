@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rollout.ports import Store
     from rollout.settings import Settings
     from rollout.wiring import Parts
 
@@ -126,6 +127,47 @@ def opened(
             if config is None:
                 parts.desk = replace(parts.desk, configured=ANYTHING)
             yield parts
+
+
+@contextmanager
+def tried(config: Path | None, database: str | None) -> Iterator[Parts]:
+    """Open everything for a command that only tries it: nothing is made, and nothing that is away hides the rest.
+
+    What cannot be opened is in `Parts.unopened`, the database too (NO_DATABASE or DATABASE_AWAY); an empty store stands for it.
+    """
+    from dataclasses import replace  # noqa: PLC0415 - lazy
+
+    from rollout import logs  # noqa: PLC0415 - lazy
+    from rollout.adapters.clock import SystemClock  # noqa: PLC0415 - lazy
+    from rollout.core.errors import RolloutError  # noqa: PLC0415 - lazy
+    from rollout.engine.configured import ANYTHING  # noqa: PLC0415 - lazy
+    from rollout.store.memory import MemoryStore  # noqa: PLC0415 - lazy
+    from rollout.store.sql import open_store  # noqa: PLC0415 - lazy
+    from rollout.wiring import daemon_name, open_parts  # noqa: PLC0415 - lazy
+
+    with failures():
+        logs.configure("error", "console")
+        settings = settings_of(config)
+        clock, closed = SystemClock(), {}
+        store: Store = MemoryStore(clock)
+        try:
+            url = database or settings.database.address
+            refuse_missing(url)
+        except RolloutError as error:
+            closed[NO_DATABASE] = error
+        else:
+            try:
+                store = open_store(prepared_database(settings, database, upgrade=True), clock=clock, process=daemon_name())
+            except RolloutError as error:
+                closed[DATABASE_AWAY] = error
+        with open_parts(settings, store=store, lenient=True) as parts:
+            parts.unopened = {**closed, **parts.unopened}
+            if config is None:
+                parts.desk = replace(parts.desk, configured=ANYTHING)
+            yield parts
+
+
+NO_DATABASE, DATABASE_AWAY = "no database", "database"
 
 
 def duration(option: str, text: str) -> timedelta:

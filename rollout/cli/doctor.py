@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rollout.cli.context import EXIT_FAILED, EXIT_REFUSED, ConfigOption, DatabaseOption, Output, OutputOption, emit, opened
+from rollout.cli.context import (
+    DATABASE_AWAY,
+    EXIT_FAILED,
+    EXIT_REFUSED,
+    NO_DATABASE,
+    ConfigOption,
+    DatabaseOption,
+    Output,
+    OutputOption,
+    emit,
+    tried,
+)
 from rollout.cli.documents import time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from rollout.core.errors import Problem
     from rollout.core.observation import Line
     from rollout.engine.trying import SignalTrial
 
@@ -41,12 +54,13 @@ def doctor(
     from rollout.engine.doctoring import check_up  # noqa: PLC0415 - lazy
     from rollout.wiring import questionable  # noqa: PLC0415 - lazy
 
-    with opened(config, database, outside=True, lenient=True, create=True) as parts:
+    with tried(config, database) as parts:
         others: dict[str, object] = {f"cluster {name}": cluster for name, cluster in parts.clusters.items()}
         others |= {f"backend {name}": source for name, source in parts.sources.items()}
         others |= {f"gateway {name}": gateway for name, gateway in parts.offline.gateways.items()}
-        lines = list(check_up(parts.store, others))
-        lines += [CheckLine(one.key, "refused", one.message, one.remedy) for one in parts.cannot_open()]
+        lines = [_closed(one) for one in parts.cannot_open()]
+        there = parts.unopened.keys().isdisjoint({NO_DATABASE, DATABASE_AWAY})
+        lines += check_up(parts.store if there else None, others)
         lines += [CheckLine(f"channel {x}", "ok", f"configured; `rollout notify test {x}` tries it") for x in parts.notifiers]
         lines += questionable(parts.settings)
         if plan is not None:
@@ -54,6 +68,15 @@ def doctor(
         _print(lines, output)
         if any(line.level == "refused" for line in lines):
             raise typer.Exit(EXIT_REFUSED)
+
+
+def _closed(one: Problem) -> Line:
+    """Word what cannot be opened. A database that nobody has made yet is no fault before the first plan."""
+    from rollout.core.observation import Line as CheckLine  # noqa: PLC0415 - lazy
+
+    if one.key == NO_DATABASE:
+        return CheckLine("database", "warning", one.message, one.remedy)
+    return CheckLine(one.key, "refused", one.message, one.remedy)
 
 
 def _preflight(parts: object, plan: Path) -> Iterable[Line]:
@@ -70,13 +93,22 @@ def _preflight(parts: object, plan: Path) -> Iterable[Line]:
     read = load_planfile(plan)
     compiled = read.plan.signals if isinstance(read.plan, CanaryPlan) else ()
     execution = Execution("doctor", read.plan, compiled)
-    lines = [CheckLine("plan", "refused", str(problem)) for problem in parts.desk.check(read.plan)]
+    away = DATABASE_AWAY in parts.unopened
+    problems = (one for one in parts.desk.check(read.plan) if not (away and one.key == "spec.follows"))
+    lines = [CheckLine("plan", "refused", str(problem)) for problem in problems]
     if isinstance(read.plan, CanaryPlan):
-        return [*lines, *Preflight(parts.clusters, parts.sources, parts.store, parts.clock).examine(execution)]
+        found = Preflight(parts.clusters, parts.sources, parts.store, parts.clock).examine(execution)
+        return [*lines, *(_unknown(line) if away and line.name == "target" else line for line in found)]
     state, made = begin(execution, parts.clock.now()), performers(parts)
     for kind in ("offline-preflight", "assess"):
         lines += made[kind](execution, state, Task(kind, kind)).lines
     return lines
+
+
+def _unknown(line: Line) -> Line:
+    """Say nothing of other rollouts where nobody can be asked."""
+    words = "whether another rollout is active on it is not known: the database does not answer"
+    return replace(line, level="warning", message=words, remedy="")
 
 
 def _print(lines: Iterable[Line], output: Output) -> None:
@@ -100,16 +132,19 @@ def notify_test(
     from rollout.core.plan_errors import unknown  # noqa: PLC0415 - lazy
     from rollout.engine.doctoring import test_message  # noqa: PLC0415 - lazy
 
-    with opened(config, database, outside=True, create=True) as parts:
-        chosen = {name: n for name, n in parts.notifiers.items() if channel in {"", name}}
+    with tried(config, database) as parts:
+        names = [entry.name for entry in parts.settings.channels]
+        chosen = [name for name in names if channel in {"", name}]
         if not chosen:
-            known = unknown(channel, tuple(parts.notifiers)) if parts.notifiers else "add channels to the daemon's configuration"
+            known = unknown(channel, names) if names else "add channels to the daemon's configuration"
             words = f"no channel {channel!r} is configured" if channel else "no channel is configured"
             raise Refused(words, (Problem(words, remedy=known),))
         failed = False
-        for name, notifier in chosen.items():
+        for name in chosen:
             try:
-                notifier.send(test_message(parts.clock.now()))
+                if (why := parts.unopened.get(f"channel {name}")) is not None:
+                    raise why
+                parts.notifiers[name].send(test_message(parts.clock.now()))
             except RolloutError as error:
                 failed = True
                 typer.echo(f"FAILED   {name}: {error}", err=True)
@@ -139,10 +174,13 @@ def signals_test(
     from rollout.core.plan_errors import unknown  # noqa: PLC0415 - lazy
     from rollout.engine.trying import try_signals  # noqa: PLC0415 - lazy
 
-    with opened(config, database, outside=True, create=True) as parts:
+    with tried(config, database) as parts:
         read = load_planfile(plan).plan
         execution = Execution("signals-test", read, read.signals if isinstance(read, CanaryPlan) else ())
         cluster = parts.clusters.get(execution.target.cluster)
+        for needed in (f"cluster {execution.target.cluster}", *(f"backend {signal.backend}" for signal in execution.signals)):
+            if (why := parts.unopened.get(needed)) is not None:
+                raise why
         if cluster is None:
             words = f"no cluster {execution.target.cluster!r} is configured"
             raise Refused(words, (Problem(words, remedy=unknown(execution.target.cluster, tuple(parts.clusters))),))

@@ -24,15 +24,10 @@ class Checkable(Protocol):
         ...
 
 
-def check_up(store: Store, others: Mapping[str, object]) -> Iterator[Line]:
-    """Ask the database, and everything else that can say how it is, by the name under which to show it."""
-    try:
-        store.ping()
-    except RolloutError as error:
-        yield Line("database", "refused", str(error), "see the database's own log")
-    else:
-        yield Line("database", "ok", "reads and writes")
-        yield from _standing(store.standing())
+def check_up(store: Store | None, others: Mapping[str, object]) -> Iterator[Line]:
+    """Ask the database where it is there, and everything else that can say how it is, by the name under which to show it."""
+    if store is not None:
+        yield from _database(store)
     for name, other in others.items():
         try:
             checks = other.check() if isinstance(other, Checkable) else ()
@@ -41,6 +36,16 @@ def check_up(store: Store, others: Mapping[str, object]) -> Iterator[Line]:
             continue
         for check in checks:
             yield Line(_label(name, check.name), check.level, _words(name, check.message), check.remedy)
+
+
+def _database(store: Store) -> Iterator[Line]:
+    try:
+        store.ping()
+    except RolloutError as error:
+        yield Line("database", "refused", str(error), "see the database's own log")
+    else:
+        yield Line("database", "ok", "reads and writes")
+        yield from _standing(store.standing())
 
 
 def _words(name: str, message: str) -> str:

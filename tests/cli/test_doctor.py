@@ -188,3 +188,50 @@ channels: [{name: c, type: slack, url: "https://p", caFile: /nope/ca}, {name: d,
     assert [problem.key for problem in refused.value.problems] == ["cluster a", "cluster b", "backend p", "channel c"]
     for problem in refused.value.problems:
         assert f"REFUSED  {problem.key}: {problem.message}" in lines
+
+
+AWAY = "postgresql://nobody@127.0.0.1:1/nothing"
+
+
+def test_a_database_that_is_away_hides_nothing_else_and_is_not_spoken_for(usual: Sandbox, tmp_path: Path) -> None:
+    sandboxing.write(usual, tmp_path)
+    terminal, config = Terminal(tmp_path), str(tmp_path / "rollout.yaml")
+    plan = terminal.file("plan.yaml", PLAN.replace("SIGNALS", "apisix-5xx"))
+    answer = terminal.type("doctor", plan, "--database", AWAY, ROLLOUT_CONFIG=config)
+    found = levels(answer)
+
+    assert answer.code == 2
+    assert (found["database"], found["target"]) == ("REFUSED", "WARNING")
+    assert "REFUSED  database: PostgreSQL 127.0.0.1:1/nothing cannot be reached" in answer.out
+    assert "whether another rollout is active on it is not known" in answer.out
+    assert (found["cluster default"], found["backend prometheus"], found["signal apisix-5xx"]) == ("ok", "ok", "ok")
+
+
+def test_channels_and_signals_are_tried_without_a_database(usual: Sandbox, tmp_path: Path) -> None:
+    sandboxing.write(usual, tmp_path)
+    terminal, config = Terminal(tmp_path), str(tmp_path / "rollout.yaml")
+    plan = terminal.file("plan.yaml", PLAN.replace("SIGNALS", "apisix-5xx"))
+
+    for command in (("notify", "test"), ("signals", "test", plan)):
+        assert terminal.type(*command, "--database", AWAY, ROLLOUT_CONFIG=config).code == 0, command
+
+
+def test_a_channel_is_tried_although_the_cluster_cannot_be_opened(usual: Sandbox, tmp_path: Path) -> None:
+    sandboxing.write(usual, tmp_path)
+    terminal, config = Terminal(tmp_path), tmp_path / "rollout.yaml"
+    config.write_text(config.read_text().replace(str(tmp_path / "kubeconfig"), "/nope"))
+    plan = terminal.file("plan.yaml", PLAN.replace("SIGNALS", "apisix-5xx"))
+    told = terminal.type("notify", "test", ROLLOUT_CONFIG=str(config))
+    asked_signals = terminal.type("signals", "test", plan, ROLLOUT_CONFIG=str(config))
+
+    assert (told.code, told.out) == (0, "ok       operations: delivered\n")
+    assert asked_signals.code == 2
+    assert "cluster default: kubeconfig /nope" in asked_signals.err
+
+
+def test_looking_makes_no_database(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    answer = terminal.type("doctor", KUBECONFIG="/nowhere/kubeconfig")
+
+    assert f"WARNING  database: there is no database at {terminal.database}" in answer.out
+    assert list(tmp_path.iterdir()) == []

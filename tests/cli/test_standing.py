@@ -90,6 +90,7 @@ def test_doctor_says_whether_a_daemon_runs(terminal: Terminal) -> None:
 
 
 def test_doctor_lists_a_cluster_that_cannot_be_opened_among_the_rest(terminal: Terminal) -> None:
+    terminal.type("db", "upgrade")
     answer = terminal.type("doctor", KUBECONFIG="/nowhere/kubeconfig")
 
     assert answer.code == 2
