@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
     from rollout.core.errors import Problem
     from rollout.core.observation import Line
+    from rollout.core.plan import Check
     from rollout.engine.trying import SignalTrial
+    from rollout.wiring import Parts
 
 notices = typer.Typer(help="Notices: test the channels.", no_args_is_help=True)
 signals = typer.Typer(help="Signals: ask what a plan would ask, now.", no_args_is_help=True)
@@ -50,8 +52,10 @@ def doctor(
     database: DatabaseOption = None,
 ) -> None:
     """Check database, clusters, backends and channels; with a plan, everything that its preflight would check."""
+    from rollout.adapters.planfile import parse_planfile  # noqa: PLC0415 - lazy
     from rollout.core.observation import Line as CheckLine  # noqa: PLC0415 - lazy
     from rollout.engine.doctoring import check_up  # noqa: PLC0415 - lazy
+    from rollout.engine.planfolder import examine  # noqa: PLC0415 - lazy
     from rollout.wiring import questionable  # noqa: PLC0415 - lazy
 
     with tried(config, database) as parts:
@@ -63,6 +67,8 @@ def doctor(
         lines += check_up(parts.store if there else None, others)
         lines += [CheckLine(f"channel {x}", "ok", f"configured; `rollout notify test {x}` tries it") for x in parts.notifiers]
         lines += questionable(parts.settings)
+        if (folder := parts.settings.plans.folder) is not None:
+            lines += examine(folder, _check(parts), parse_planfile)
         if plan is not None:
             lines += _preflight(parts, plan)
         _print(lines, output)
@@ -94,8 +100,7 @@ def _preflight(parts: object, plan: Path) -> Iterable[Line]:
     compiled = read.plan.signals if isinstance(read.plan, CanaryPlan) else ()
     execution = Execution("doctor", read.plan, compiled)
     away = DATABASE_AWAY in parts.unopened
-    problems = (one for one in parts.desk.check(read.plan) if not (away and one.key == "spec.follows"))
-    lines = [CheckLine("plan", "refused", str(problem)) for problem in problems]
+    lines = [CheckLine("plan", "refused", str(problem)) for problem in _check(parts)(read.plan)]
     if isinstance(read.plan, CanaryPlan):
         found = Preflight(parts.clusters, parts.sources, parts.store, parts.clock).examine(execution)
         return [*lines, *(_unknown(line) if away and line.name == "target" else line for line in found)]
@@ -103,6 +108,11 @@ def _preflight(parts: object, plan: Path) -> Iterable[Line]:
     for kind in ("offline-preflight", "assess"):
         lines += made[kind](execution, state, Task(kind, kind)).lines
     return lines
+
+
+def _check(parts: Parts) -> Check:
+    """Choose what can be said of a plan: nothing that only the database knows where it is away."""
+    return parts.desk.check_alone if DATABASE_AWAY in parts.unopened else parts.desk.check
 
 
 def _unknown(line: Line) -> Line:

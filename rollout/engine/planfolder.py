@@ -7,7 +7,7 @@ as a shorter plan. A ConfigMap mount works (its files are links into `..data`, w
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +15,9 @@ from typing import Protocol
 import structlog
 
 from rollout.core.errors import Problem, Refused
+from rollout.core.observation import Line
 from rollout.core.plan import Check, Plan
+from rollout.core.wording import plural
 from rollout.engine import events
 from rollout.engine.usecases import Desk
 from rollout.ports import Unavailable
@@ -53,6 +55,33 @@ class _File:
     told: str = ""
 
 
+def plan_files(folder: Path) -> dict[str, Path]:
+    """List the files of a folder that are taken for plans, by name. Raises OSError."""
+    paths = sorted(folder.iterdir())[:MOST_FILES]
+    return {path.name: path for path in paths if path.suffix in SUFFIXES and not path.name.startswith(".") and path.is_file()}
+
+
+def examine(folder: Path, check: Check, parse: Callable[[bytes, str, Check], Read]) -> Iterator[Line]:
+    """Say for `doctor` whether the folder can be read, and what is wrong with the plans in it; nothing is submitted."""
+    name = "plans folder"
+    try:
+        files = {name: path.read_bytes() for name, path in plan_files(folder).items()}
+    except OSError as error:
+        words = f"{folder} cannot be read: {error.strerror or type(error).__name__}"
+        yield Line(name, "refused", words, "see that it exists, and that the daemon's user may read it")
+        return
+    bad = 0
+    for file, content in files.items():
+        try:
+            parse(content, file, check)
+        except Refused as error:
+            bad += 1
+            words = "; ".join(str(problem) for problem in error.problems) or str(error)
+            yield Line(name, "warning", words, "it is not submitted until it is mended; `rollout validate` shows the same")
+    if not bad:
+        yield Line(name, "ok", f"{folder} has {plural(len(files), 'plan file')}" + (", all valid" if files else ""))
+
+
 class PlanFolder:
     """`look` is called periodically, never twice at the same time. `parse(bytes, name, check)` raises Refused."""
 
@@ -67,7 +96,7 @@ class PlanFolder:
     def look(self) -> None:
         """Submit what is new. A folder that is gone is told once, and looked for again."""
         try:
-            found = self._found()
+            found = plan_files(self._folder)
         except OSError as error:
             self._folder_trouble(f"{self._folder} cannot be read: {error.strerror or type(error).__name__}")
             return
@@ -87,10 +116,6 @@ class PlanFolder:
         elif not why and self.trouble:
             log.info(events.PLAN_FOLDER, why=f"{self._folder} is there again")
         self.trouble = why
-
-    def _found(self) -> dict[str, Path]:
-        paths = sorted(self._folder.iterdir())[:MOST_FILES]
-        return {path.name: path for path in paths if path.suffix in SUFFIXES and not path.name.startswith(".") and path.is_file()}
 
     def _file(self, name: str, path: Path) -> None:
         try:

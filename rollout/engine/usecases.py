@@ -54,7 +54,11 @@ class Desk:
 
     def check(self, plan: Plan) -> tuple[Problem, ...]:
         """Say everything that is wrong with a plan under this policy and configuration; empty when nothing is."""
-        return (*self.policy.check(plan), *self.configured.problems(plan), *self._untimely(plan), *self._unlinked(plan))
+        return (*self.check_alone(plan), *self._untimely(plan), *self._unlinked(plan))
+
+    def check_alone(self, plan: Plan) -> tuple[Problem, ...]:
+        """Do as `check`, without asking which rollouts there are."""
+        return (*self.policy.check(plan), *self.configured.problems(plan))
 
     def _untimely(self, plan: Plan) -> tuple[Problem, ...]:
         """Say what is wrong with beginning it now; a plan that has its rollout already has begun, whatever the time is."""

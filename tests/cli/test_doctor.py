@@ -235,3 +235,22 @@ def test_looking_makes_no_database(tmp_path: Path) -> None:
 
     assert f"WARNING  database: there is no database at {terminal.database}" in answer.out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_of_plans_is_looked_at_and_nothing_of_it_is_submitted(tmp_path: Path) -> None:
+    terminal, folder = Terminal(tmp_path), tmp_path / "plans"
+    config = terminal.file("rollout.yaml", f"plans: {{folder: {folder}}}\ndatabase: '{terminal.database}'\n")
+    gone = terminal.type("doctor", "-c", config).out
+    folder.mkdir()
+    empty = terminal.type("doctor", "-c", config).out
+    Terminal(folder).plan()
+    (folder / "notes.txt").write_text("no plan")
+    good = terminal.type("doctor", "-c", config).out
+    Terminal(folder).file("bad.yaml", "kind: Canary\n")
+    bad = terminal.type("doctor", "-c", config).out
+
+    assert f"REFUSED  plans folder: {folder} cannot be read: No such file or directory" in gone
+    assert f"ok       plans folder: {folder} has 0 plan files\n" in empty
+    assert f"ok       plans folder: {folder} has 1 plan file, all valid" in good
+    assert "WARNING  plans folder: bad.yaml:1:1: apiVersion: is required; bad.yaml:1:1: metadata: is required" in bad
+    assert not (tmp_path / "rollout.db").exists()
