@@ -114,6 +114,16 @@ def test_superseding_by_adoption_leaves_the_stable_as_it_is() -> None:
     assert isinstance(decision.state.step, Retreating)
     assert decision.state.step.leave_stable
     assert {patch.name for patch in decision.backward} == {"nginx-canary"}
+    assert [notice.kind for notice in decision.notices] == ["stepping-back"], "that was asked for: nobody is called"
+
+
+@pytest.mark.parametrize(
+    ("verb", "next_action"), [(Verb.SUPERSEDE, "The plan that supersedes it can begin then"), (Verb.ABORT, "Mend it")]
+)
+def test_who_steps_back_for_another_plan_is_not_to_be_mended(verb: Verb, next_action: str) -> None:
+    decision = decide(PLAIN, SOAKING, seen(view()), (Command(1, verb, "ann", "", NOW),), NOW)
+    (notice,) = decision.notices
+    assert notice.next_action.startswith(next_action)
 
 
 def test_a_command_that_makes_no_sense_now_is_recorded() -> None:

@@ -22,6 +22,7 @@ POLL = timedelta(seconds=2)
 STUCK = timedelta(minutes=5)
 """So long may a step back take before people are told; it is the deadline of the step, which never stops trying."""
 REMIND = timedelta(hours=1)
+SUPERSEDED = frozenset({"supersede", "superseded-adopt"})
 LEAVES_STABLE = frozenset({"stable-image-changed", "stable-deleted", "superseded-adopt"})
 
 
@@ -36,11 +37,12 @@ def begin(scene: Scene, state: State, reason: Reason) -> Move:
     snapshot = _snapshot(state)
     leave = reason.kind in LEAVES_STABLE
     retreating = Retreating(reason, scene.now, snapshot, leave_stable=leave)
+    page = leave and snapshot is not None and reason.kind not in SUPERSEDED
     back = f"; {scene.execution.target.stable} goes back to {snapshot.old_image}" if snapshot is not None and not leave else ""
     item = Tell(
         "stepping-back",
         f"{reason.why}; canary scaled to 0{back}",
-        notice=NoticeKind.NEEDS_PERSON if leave and snapshot is not None else NoticeKind.STEPPING_BACK,
+        notice=NoticeKind.NEEDS_PERSON if page else NoticeKind.STEPPING_BACK,
         title=f"{scene.execution.target}: stepping back",
         next_action=_next(scene, reason),
         actor=reason.actor,
@@ -56,6 +58,8 @@ def begin(scene: Scene, state: State, reason: Reason) -> Move:
 def _next(scene: Scene, reason: Reason) -> str:
     if reason.kind == "stable-image-changed":
         return f"{scene.execution.target.stable} is left exactly as somebody made it: look at it now."
+    if reason.kind in SUPERSEDED:
+        return "The plan that supersedes it can begin then; `rollout submit --wait` and the folder of plans see to that."
     return f"Mend it, then `rollout retry {scene.execution.id}` starts again from step 1."
 
 
