@@ -27,7 +27,8 @@ from tests.peers.prometheus import Prometheus
 
 REQUIRE: Final = "ROLLOUT_REQUIRE_PEERS"
 _SUFFIX: Final = "_peer"
-_APART: Final = frozenset({"test_maintenance", "test_other_hands", "test_outages"})
+_LONG: Final = ("end_to_end_real", "end_to_end")
+_APART: Final = frozenset({"test_bad_versions", "test_outages"})
 
 
 def require(available: Available) -> None:
@@ -44,8 +45,10 @@ def require(available: Available) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that use a real server."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests that use a real server. Where several processes share the tests, those that take minutes begin."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=_place)
     for item in items:
         fixtures: list[str] = [*getattr(item, "fixturenames", [])]
         if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
@@ -58,14 +61,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(_group(item, names)))
 
 
+def _place(item: pytest.Item) -> int:
+    """Number the kinds of tests by how long they take: what ends last should not begin last."""
+    folder = item.path.parent.name
+    return _LONG.index(folder) if folder in _LONG else len(_LONG)
+
+
 def _group(item: pytest.Item, names: list[str]) -> str:
     """Name the process of pytest-xdist on which a test runs: the one that has its servers.
 
     Whole rollouts take minutes in which little is computed: they have servers of their own, so that the contract suites, which
-    want the same ones, are played beside them and not after them; and in two groups, because one would be the longest by far.
+    want the same ones, are played beside them and not after them; and in three groups, because one would be the longest by far.
     """
     if item.path.parent.name == "end_to_end_real":
-        return "whole-rollouts-apart" if item.path.stem in _APART else "whole-rollouts"
+        return f"whole-rollouts-{item.path.stem if item.path.stem in _APART else 'others'}"
     return next((name for name in names if name != "exporter"), names[0])
 
 
