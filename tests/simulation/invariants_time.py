@@ -109,8 +109,19 @@ class ADayIsCredited(Invariant):
         self.promoted = False
         self.ready: dict[str, bool] = {}
         """The canary's pods, by name."""
+        self.version = -1
 
     def passed(self, span: timedelta) -> None:
+        self._see(span)
+        row = self.facts.row()
+        if self.promoted or row.version == self.version:
+            return
+        self.version = row.version
+        credited: timedelta = getattr(self.facts.state().step, "credited", timedelta())
+        if credited > self.seen + SLACK * (1 + self.facts.outage_count()):
+            self.fail(f"{credited} are credited, and only {self.seen} were seen ready and well")
+
+    def _see(self, span: timedelta) -> None:
         facts = self.facts
         if self.promoted or not facts.canary_serves() or not facts.sighted(facts.world.now - span):
             return
