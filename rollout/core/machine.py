@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from rollout.core import holds, watched
+from rollout.core import holds, pictures, watched
 from rollout.core.cohorts import Cohorts, TargetView, cohorts
 from rollout.core.commands import Command, next_of, too_late
 from rollout.core.decision import Decision, Execution, Move, Scene, Tell, Timing, posts, step_name, tell
@@ -52,7 +52,7 @@ def decide(question: Question, state: State, seen: Observation, commands: Sequen
     scene = _scene(question, state, seen, now)
     taken = next_of(commands)
     procedure = procedure_of(question.execution.plan)
-    kept = replace(watched.keep_time(scene, state), looked_at=now)
+    kept = replace(watched.keep_time(scene, state), looked_at=now, pictures=pictures.newest(state.pictures, scene.seen))
     kept, findings = procedure.absorb(scene, kept)
     ruling = rule(kept, taken)
     obeyed = procedure.obey(ruling.state, ruling.pending)
@@ -89,6 +89,7 @@ def give_up(question: Question, state: State, seen: Observation, why: str, now: 
 
 
 def _scene(question: Question, state: State, seen: Observation, now: datetime) -> Scene:
+    seen = pictures.believed(seen, state.pictures)
     view = seen.view
     seen_cohorts = cohorts(view, question.execution.image) if isinstance(view, TargetView) else Cohorts((), ())
     elapsed = max(timedelta(), now - state.looked_at) if state.looked_at is not None else timedelta()

@@ -226,6 +226,15 @@ class GuardMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """Which generation of a Deployment a state was made from. `deployment`: cluster, namespace and name, with `/` between them."""
+
+    deployment: str
+    uid: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """One rollout's whole memory. `deadline` is the step's, moved by held time; `looked_at` the last decision's time."""
 
@@ -255,3 +264,5 @@ class State:
     """Who started it again and why, for its first notice; empty where it is the plan's first rollout."""
     watched_since: datetime | None = None
     """Since when it has been looked at without a break; what lasts can have lasted no longer as far as anybody knows."""
+    pictures: tuple[Picture, ...] = ()
+    """What was seen of the Deployments when this was decided; an older view of them is none (core/pictures.py)."""

@@ -85,8 +85,6 @@ class Facts:
     """Returns the rows of the outbox."""
     history: Any = None
     """Returns everything that history tells, in order."""
-    deaths: list[datetime] = field(default_factory=list)
-    """When a daemon died."""
     arrived: list[str] = field(default_factory=list)
     answered: Mapping[str, set[datetime]] = field(default_factory=dict)
 

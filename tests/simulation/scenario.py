@@ -19,7 +19,8 @@ NAMESPACE, STABLE, CANARY = "default", "shop", "shop-canary"
 LOOK_EVERY = 15 * M
 BACKENDS = {"apisix-5xx": "prometheus", "skywalking-traces": "skywalking"}
 TRAPPED = 0.1
-TRAPS = ("stopped unseen", "shrinks while growing", "dies stepping back", "addition unseen", "hold unseen", "aborted unseen")
+TRAPS = ("stopped unseen", "shrinks while growing", "dies stepping back", "addition unseen", "hold unseen", "aborted unseen",
+         "old picture")  # fmt: skip
 """Coincidences that dice would need a million seeds for (traps.py)."""
 GOOD = frozenset({"healthy", "evicted"})
 LITTLE = 0.04

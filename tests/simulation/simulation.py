@@ -321,12 +321,15 @@ class Simulation:
         self.daemons.append(daemon)
         self.tell(f"{daemon.name} starts")
 
-    def kill(self, daemon: Daemon) -> None:
+    def lose(self, daemon: Daemon) -> None:
+        """It dies, and nobody starts another."""
         daemon.cluster.close()
         self.daemons.remove(daemon)
-        wait = timedelta(seconds=self.dice.random.choice((2, 30, 600, 7200)))
         self.tell(f"{daemon.name} is dead")
-        self.facts.deaths.append(self.world.now)
+
+    def kill(self, daemon: Daemon) -> None:
+        self.lose(daemon)
+        wait = timedelta(seconds=self.dice.random.choice((2, 30, 600, 7200)))
         self._settled_at = max(self._settled_at, self.world.now + wait + SETTLE)
         self.later(wait, "the supervisor starts another", self.start_daemon)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from random import Random
 from typing import TYPE_CHECKING
 
 from rollout.core.cohorts import ANNOTATION_STOPPED
@@ -24,7 +25,10 @@ WORDS = {
     "addition unseen": "a replica is added, its watch has not brought it yet, and the baseline is not ready for a moment",
     "hold unseen": "a canary pod is evicted while the stable rolls, and the hold on it is over before the watch has brought it",
     "aborted unseen": "somebody aborts the start, and the watch of pods has not brought the canary's pod yet",
+    "old picture": "who has slept since the soak began takes over, and its watches have not brought yet what was done meanwhile",
 }
+MEANWHILE = ("replica-added", "promoting", "promoted")
+"""What the daemon has done that dies then, each in a third of the stories."""
 SOON = timedelta(minutes=3)
 
 
@@ -69,6 +73,32 @@ class Trap:
             world = self._simulation.world
             world.scale(NAMESPACE, STABLE, replicas(world.get("deployments", NAMESPACE, STABLE)) // 2, "horizontal-pod-autoscaler")
             raise Crash
+        if self._name == "old picture":
+            self._old_picture({event.kind for event in transition.events})
+
+    def _old_picture(self, kinds: set[str]) -> None:
+        simulation = self._simulation
+        if "soaking" in kinds:
+            simulation.later(timedelta(hours=1), "a daemon is stopped", lambda: simulation.stall(timedelta(days=30)))
+        if Random(f"meanwhile of {simulation.scenario.seed}").choice(MEANWHILE) in kinds:
+            self._snap()
+            simulation.later(timedelta(seconds=30), "whoever is awake dies for good", self._die)
+            simulation.later(timedelta(minutes=26), "whoever was stopped goes on", self._wake)
+
+    def _die(self) -> None:
+        """Leave the rollout to the sleeper, where there is one."""
+        simulation = self._simulation
+        awake = [daemon for daemon in simulation.daemons if daemon.awake]
+        for daemon in awake if len(awake) < len(simulation.daemons) else ():
+            simulation.lose(daemon)
+
+    def _wake(self) -> None:
+        """Let sleepers go on: their leases are asked for at once, and their watches bring what was missed a little later."""
+        simulation = self._simulation
+        for daemon in simulation.daemons:
+            if not daemon.awake:
+                daemon.awake, daemon.next_upkeep = True, simulation.world.now
+                simulation.later(timedelta(seconds=8), f"the watches of {daemon.name} are current", daemon.cluster.catch_up)
 
     def _baseline_blinks(self) -> None:
         """As after an outage of the API server: every node is held to be away until its kubelet's next word."""
