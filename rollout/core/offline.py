@@ -92,6 +92,7 @@ def obey(state: State, commands: Sequence[Command]) -> State:
 def ladder(scene: Scene, state: State, found: Findings, stop: Reason | None) -> Move:
     """Ask in order: a person's wish? the last moment for a way back? reasons to wait? else the step; the gate is guarded always."""
     del found
+    before, state = state, offline_guard.breach_taken(scene, state)
     waits = offline_wishes.waits(scene, state)
     move = offline_wishes.answered(scene, state, stop)
     if move is None:
@@ -101,4 +102,4 @@ def ladder(scene: Scene, state: State, found: Findings, stop: Reason | None) -> 
         move = replace(move, holds=(*waits, *offline_decide.too_late(scene, state), *move.holds))
     if isinstance(move.state.step, Ended):
         return move
-    return offline_guard.guarded(scene, state, offline_late.overrun_told(scene, offline_wishes.extension_told(scene, move)))
+    return offline_guard.guarded(scene, before, offline_late.overrun_told(scene, offline_wishes.extension_told(scene, move)))

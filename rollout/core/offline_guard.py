@@ -11,10 +11,11 @@ from datetime import timedelta
 from rollout.core.decision import Move, Scene, Tell, Wait
 from rollout.core.history import NoticeKind
 from rollout.core.observation import TaskResult
-from rollout.core.offline_facts import memory_of, remember, repeated
+from rollout.core.offline_facts import memory_of, remember, repeated, views, writers
 from rollout.core.state import HoldKind, State
 from rollout.core.state_offline import (
     BackingUp,
+    BackStage,
     ClosingGate,
     Deciding,
     Migrating,
@@ -24,6 +25,7 @@ from rollout.core.state_offline import (
     Undoing,
     Upgrading,
 )
+from rollout.core.wording import moment
 
 EVERY = timedelta(seconds=10)
 UNSEEN = timedelta(minutes=3)
@@ -47,6 +49,32 @@ def guarded(scene: Scene, before: State, move: Move) -> Move:
     wake = EVERY if move.wake_in is None else min(EVERY, move.wake_in)
     holds = (*move.holds, *_unseen(scene, state))
     return replace(move, state=state, tasks=(*move.tasks, task), tells=(*move.tells, *tells), holds=holds, wake_in=wake)
+
+
+def breach_taken(scene: Scene, state: State) -> State:
+    """Remember that outsiders could reach pods of the new version: a restore that starts by itself could lose what they wrote."""
+    if not _may_be_written(scene, state) or memory_of(state).breached:
+        return state
+    last = memory_of(state).guard_told
+    found = next((r for r in _results(scene) if r.key > last and not r.ok and r.facts.get("gate") in _LET_IN), None)
+    if found is None:
+        return state
+    words = f"the gate let somebody in at {moment(found.at)} while the new version ran: they may have written what the backup lacks"
+    return remember(state, breached=words)
+
+
+_LET_IN = ("open", "moved")
+
+
+def _may_be_written(scene: Scene, state: State) -> bool:
+    """Say whether a pod that outsiders reach may change a database that would be put back."""
+    serving = isinstance(state.step, Upgrading | Testing | Deciding | Undoing) or (
+        isinstance(state.step, RollingBack) and state.step.stage is BackStage.HALT
+    )
+    if not serving or not is_guarded(state) or not memory_of(state).touched:
+        return False
+    seen = views(scene)
+    return seen is None or bool(writers(seen))
 
 
 def _results(scene: Scene) -> list[TaskResult]:

@@ -99,6 +99,8 @@ class OfflineMemory:
     """Hosts and paths of a route that the plan names by its id, as JSON: by them it is found again under another id."""
     successors: tuple[str, ...] = ()
     """What stood on objects that took the gate's place in the window, before the first write to each; as `saved_gate`."""
+    breached: str = ""
+    """How outsiders may have reached the new version: the backup may lack what they wrote, until a person says go on."""
 
 
 @dataclass(frozen=True, slots=True)

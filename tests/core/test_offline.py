@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rollout.core.cohorts import Container, Deployment, Pod, TargetView
+from rollout.core.cohorts import ANNOTATION_STOPPED, Container, Deployment, Pod, TargetView
 from rollout.core.commands import Command, Verb
 from rollout.core.decision import Decision, Execution, Timing
 from rollout.core.gate import Part, Place, PlaceKind, SavedGate
@@ -91,6 +91,7 @@ class Ladder:
         after: timedelta = timedelta(),
         images: Mapping[str, str] | None = None,
         gone: bool = False,
+        fenced: bool = False,
     ) -> Decision:
         self.now += after
         given = tuple(
@@ -98,6 +99,9 @@ class Ladder:
             for n, verb in enumerate(commands, 1)
         )
         views = (view(t, replicas, (images or {}).get(t.stable, "orders:1.0")) for t in self.plan.targets)
+        if fenced:
+            stopped = {ANNOTATION_STOPPED: self.execution.id}
+            views = (replace(one, stable=replace(one.stable, annotations=stopped)) for one in views if one.stable is not None)
         first, *others = (replace(one, stable=None, pods=()) if gone else one for one in views)
         seen = Observation(first, (), self.results, others=tuple(others))
         decision = decide(Question(self.execution, Policy(), Timing()), self.state, seen, given, self.now)

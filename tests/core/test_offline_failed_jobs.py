@@ -31,6 +31,22 @@ def test_a_failed_job_leaves_its_output_in_history(step: Any, key: str, kind: st
     assert FACTS.items() <= dict(event.facts).items()
 
 
+def test_a_backup_that_is_done_leaves_its_artifact_duration_exit_code_and_output_in_history() -> None:
+    facts = {
+        "job": "orders-x-1",
+        "exit_code": "0",
+        "seconds": "90",
+        "log": "dumped",
+        "artifact": "a.dump",
+        "size": "4096",
+        "sha256": "ab" * 32,
+    }
+    ladder = in_step(BackingUp(START), saved_gate=SAVED, closed_at=START, stopped_at=START)
+    ladder.answer("job-backup-1", facts=facts)
+    (event,) = [event for event in ladder.look(replicas=0).events if event.kind == "backed-up"]
+    assert facts.items() <= dict(event.facts).items()
+
+
 def test_where_the_plan_goes_back_at_once_the_output_is_kept_too() -> None:
     ladder = in_step(BackingUp(START), made=plan(onFailure="rollback"), saved_gate=SAVED, closed_at=START, stopped_at=START,
                      before=(states.TargetBefore("default/shop/orders", "orders:1.0", 2, "orders:2.0"),))  # fmt: skip

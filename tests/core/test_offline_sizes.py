@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from rollout.core import state_offline as states
 from rollout.core.history import Outcome
+from rollout.core.offline_facts import runs
 from rollout.core.state_offline import BackStage, Deciding, OpeningGate, RollingBack, TargetBefore
-from tests.core.test_offline import SAVED, START, Ladder, in_step, plan
+from tests.core.test_offline import SAVED, START, Ladder, in_step, plan, view
 
 BEFORE = TargetBefore("default/shop/orders", "orders:1.0", 5, "orders:2.0")
 NEW = {"orders": "orders:2.0"}
@@ -32,6 +34,18 @@ def test_an_autoscaler_that_saw_no_load_behind_the_gate_does_not_undo_a_tested_u
 def test_as_many_pods_as_before_need_no_word() -> None:
     decision = green().look(replicas=5, images=NEW)
     assert not any("before" in event.why for event in decision.events)
+
+
+def test_one_pod_that_runs_another_image_keeps_a_rolled_out_deployment_from_being_upgraded() -> None:
+    seen = view(plan().target, 3, "orders:2.0")
+    first, *others = seen.pods
+    (container,) = first.containers
+    stale = replace(first, containers=(replace(container, image="orders:1.9"),))
+    assert runs(seen, "orders:2.0", 3) == ""
+    assert runs(replace(seen, pods=(*others, stale)), "orders:2.0", 3) == "orders-0 runs orders:1.9, not orders:2.0"
+    assert runs(replace(seen, pods=(*others, replace(first, containers=()))), "orders:2.0", 3).startswith(
+        "orders-0 runs something else"
+    )
 
 
 def test_nothing_is_opened_to_nobody() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,8 @@ from rollout.core.decision import Decision
 from rollout.core.gate import Part, Place, PlaceKind, SavedGate
 from rollout.core.history import NoticeKind, Outcome
 from rollout.core.observation import TaskResult
-from rollout.core.state_offline import BackingUp, BackStage, Backup, ClosingGate, Deciding, Migrating, RollingBack
-from tests.core.test_offline import SAVED, START, Ladder, in_step
+from rollout.core.state_offline import BackingUp, BackStage, Backup, ClosingGate, Deciding, Migrating, RollingBack, TargetBefore
+from tests.core.test_offline import SAVED, START, Ladder, in_step, plan
 
 BACKUP = Backup("a", 1, "ab" * 32, START)
 S = timedelta(seconds=1)
@@ -88,6 +89,56 @@ def test_a_gate_that_cannot_be_read_is_not_called_open(gate: str, title: str) ->
     ladder.answer(guard, ok=False, facts={"gate": gate})
     ladder.look(after=S)
     assert [n.title for n in ladder.notices if n.kind is NoticeKind.GATE] == [f"shop/orders: the closed gate {title}"]
+
+
+SERVING: dict[str, Any] = {
+    "saved_gate": SAVED, "closed_at": START, "gate_proven": True, "stopped_at": START, "touched": True, "backup": BACKUP,
+    "before": (TargetBefore("default/shop/orders", "orders:1.0", 2, "orders:2.0"),),
+}  # fmt: skip
+NEW = {"orders": "orders:2.0"}
+
+
+def breached(step: Any, gate: str, replicas: int = 2, **spec: Any) -> Ladder:  # noqa: ANN401 - as stored
+    """The new version runs, or not, and the guard finds something."""
+    ladder = in_step(step, made=plan(**spec), **SERVING)
+    (guard,) = keys(ladder.look(replicas=replicas, images=NEW), "gate-guard")
+    ladder.answer(guard, ok=False, facts={"gate": gate})
+    return ladder
+
+
+@pytest.mark.parametrize("gate", ["open", "moved"])
+def test_what_outsiders_may_have_written_to_the_new_version_is_not_lost_to_a_restore_that_starts_by_itself(gate: str) -> None:
+    test = {"name": "health", "http": {"url": "http://shop/"}, "retries": 0}
+    ladder = breached(states.Testing(START), gate, onFailure="rollback", tests=[test])
+    ladder.answer("test-new-1-0-1", ok=False)  # in the same look
+    ladder.wait(timedelta(hours=2), images=NEW)
+    assert ladder.at(Deciding)
+    pages = [f"{n.why} {n.next_action}" for n in ladder.notices if n.kind is NoticeKind.NEEDS_PERSON]
+    assert any("the gate let somebody in at 2026-11-22 09:00 UTC while the new version ran" in page for page in pages)
+    ladder.look(Verb.ROLLBACK, images=NEW, after=S)
+    ladder.look(replicas=0, images=NEW, after=S)
+    assert ladder.at(RollingBack), "a person may"
+    assert isinstance(ladder.state.step, RollingBack)
+    assert ladder.state.step.stuck == ""
+
+
+def test_a_breach_that_is_seen_only_on_the_way_back_stops_it_before_the_restore_until_a_person_says_go_on() -> None:
+    ladder = breached(RollingBack(START, "broken", "failed", Outcome.FAILED), "open")
+    ladder.look(images=NEW, after=S)
+    fenced = ladder.look(replicas=0, images=NEW, after=S, fenced=True)
+    assert isinstance(ladder.state.step, RollingBack)
+    assert "may have written what the backup lacks" in ladder.state.step.stuck
+    assert keys(fenced, "job") == []
+    ladder.look(Verb.ROLLBACK, replicas=0, images=NEW, after=S, fenced=True)
+    ladder.look(replicas=0, images=NEW, after=S, fenced=True)
+    assert ladder.state.step.stage is BackStage.RESTORE
+
+
+@pytest.mark.parametrize(("gate", "replicas"), [("unknown", 2), ("followed", 2), ("open", 0)])
+def test_where_nobody_can_have_reached_the_new_version_it_still_goes_back_by_itself(gate: str, replicas: int) -> None:
+    ladder = breached(Deciding(START, "broken", "tests"), gate, replicas)
+    ladder.wait(timedelta(hours=2), replicas=replicas, images={"orders": "orders:2.0"})
+    assert ladder.at(RollingBack)
 
 
 def test_what_took_the_gates_place_is_in_the_row_before_the_look_that_closes_it() -> None:

@@ -37,7 +37,7 @@ def may_go_back(scene: Scene, state: State) -> bool:
     memory = memory_of(state)
     if not offline_ways.must_restore(plan_in(scene.execution), state):
         return True
-    return memory.gate_proven and memory.stopped_at is not None and not memory.disturbed
+    return memory.gate_proven and memory.stopped_at is not None and not memory.disturbed and not memory.breached
 
 
 def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
@@ -58,8 +58,8 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
 
 def _why_not(state: State) -> str:
     memory = memory_of(state)
-    if memory.disturbed:
-        return memory.disturbed
+    if memory.disturbed or memory.breached:
+        return memory.disturbed or memory.breached
     return "the gate was never proven closed" if not memory.gate_proven else "the writers were not stopped"
 
 

@@ -19,6 +19,7 @@ from rollout.core.offline_facts import (
     fenced,
     memory_of,
     plan_in,
+    remember,
     runs,
     saved_facts,
     serves,
@@ -59,6 +60,8 @@ def begin(scene: Scene, state: State, why: str, kind: str, ends_as: Outcome, act
         warning=True,
     )
     state = replace(state, approval=None, paused=None)
+    if actor != "rollout":
+        state = remember(state, breached="")  # they were told what may be lost, and decide
     if not memory.before:
         move = offline_open.begin(scene, state, ends_as, why, words, actor)
         return replace(move, tells=(item, *move.tells))
@@ -118,6 +121,7 @@ def _stuck(scene: Scene, state: State, step: RollingBack, why: str, facts: Facts
 def again(scene: Scene, state: State, step: RollingBack, actor: str) -> Move:
     """Try the stuck stage again, as a person asked."""
     why = f"{actor} lets the way back go on: {step.stage.value} again"
+    state = remember(state, breached="")
     course = step.course + 1 if step.stage is BackStage.TEST else step.course
     attempt = step.attempt + 1 if step.stage is BackStage.RESTORE else 1
     fresh = replace(step, stuck="", attempt=attempt, index=0, course=course, since=scene.now)
@@ -148,6 +152,8 @@ def _halt(scene: Scene, state: State, step: RollingBack, seen: tuple[TargetView,
     if left:
         return Move(state, f"way back: {left}", holds=_late(scene, step, left), wake_in=timedelta(seconds=2))
     if offline_ways.must_restore(plan_in(scene.execution), state):
+        if memory_of(state).breached:
+            return _stuck(scene, state, step, memory_of(state).breached)
         return _next(scene, state, step, BackStage.RESTORE, "everything is at 0; now the database is restored")
     return _next(scene, state, step, BackStage.START, "the database was not touched; the old version is started")
 
