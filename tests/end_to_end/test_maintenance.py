@@ -96,6 +96,30 @@ def test_a_daemon_killed_at_every_step_of_the_way_back_still_goes_back(either: S
     assert all(one.image == OLD for one in site.served)
 
 
+def test_a_route_that_is_made_anew_is_closed_and_opened_and_what_was_quiesced_undone_whoever_dies_in_between(site: Site) -> None:
+    site.behave(BACKUP, completes_after=timedelta(seconds=60), log=(ARTIFACT,))
+    hooks = {name: [{"name": name, "command": ["/bin/sh", "-c", f"echo {name}"]}] for name in ("hooks", "undo")}
+    rollout = site.maintenance(quiesce=hooks)
+    site.live_on(rollout, until_="step backingup")
+    traps = ["event gate-guard", "event undoing"]
+    site.kill_at(traps)
+    route = site.admin("GET", ROUTE).json()["value"]
+    anew = {key: route[key] for key in ("name", "uri", "upstream")} | {"plugins": {"ip-restriction": BEFORE}}
+    assert site.admin("DELETE", ROUTE).status_code == 200
+    assert site.admin("PUT", "routes/anew", anew).status_code == 201
+    site.live_on(rollout)
+    assert site.row(rollout)[0] == "succeeded", site.story(rollout)
+    assert site.deaths == traps
+    assert site.served_while_closed(rollout) == [], site.story(rollout)
+    assert site.gate("routes/anew") == BEFORE
+    kinds = [kind for (kind,) in site.rows("select kind from event where rollout = ? order by id", rollout)]
+    assert kinds.count("undo-hook") == 1
+    whys = [why for (why,) in site.rows("select why from event where rollout = ? and kind = 'gate-guard' order by id", rollout)]
+    assert "routes/anew (orders) has taken its place: what stands on it is saved, then it is closed" in whys[0]
+    assert any("took the place of the gate that is gone, and is closed now" in why for why in whys[1:]), whys
+    assert site.shape() == f"2 x {NEW}"
+
+
 def away_sqlite(site: Site, peer: PostgreSql | None) -> Callable[[], object]:
     """As somebody's tool that keeps the file's lock: nothing can be written."""
     holder = sqlite3.connect(site.database.removeprefix("sqlite:///"), timeout=30, isolation_level=None)
