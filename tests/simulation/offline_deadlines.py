@@ -128,6 +128,7 @@ class EveryStepIsLeft:
             self._spent += span
             self._judge(self._phase)
             self._judge_the_last_moment(span, self._state)
+            self._judge_the_restore(self._state)
 
     def _judge(self, phase: Phase) -> None:
         allowed = phase.bound + LOOK_EVERY * (1 + self._interruptions)
@@ -139,7 +140,7 @@ class EveryStepIsLeft:
     def _judge_the_last_moment(self, span: timedelta, state: State) -> None:
         """Where nothing can be lost it goes back by itself, in every weather: as soon as somebody can see to it."""
         memory, story = state.offline or OfflineMemory(), self._story
-        safe = memory.gate_proven and memory.stopped_at is not None and not memory.disturbed
+        safe = memory.gate_proven and memory.stopped_at is not None and not (memory.disturbed or memory.breached)
         last = story.plan.latest_rollback_start(None, extended=memory.extended)
         if not safe or type(state.step).__name__ not in UNDER_WAY or story.world.now <= last:
             self._late = timedelta()
@@ -147,6 +148,15 @@ class EveryStepIsLeft:
         self._late += span
         if self._late > LOOK_EVERY * (1 + self._interruptions):
             raise Broken(Rule.IN_TIME, f"still {type(state.step).__name__} {self._late} after the last moment for a way back")
+
+    def _judge_the_restore(self, state: State) -> None:
+        """What outsiders wrote while somebody had opened the gate is given up by a person alone, where it could be seen."""
+        step, story = state.step, self._story
+        unseen = story.tale.trouble or story.outages.spans.get("gateway") or story.tale.person != "nobody"
+        if not story.database.written or unseen or not isinstance(step, RollingBack):
+            return
+        if step.stage is BackStage.RESTORE and step.actor == "rollout":
+            raise Broken(Rule.NOTHING_LOST, "nobody asked for a restore, and outsiders have used the new version")
 
     def _read(self, guardian: str) -> None:
         """See what the database knows by now, and who watches; whoever takes over goes on from the last commit."""

@@ -19,6 +19,7 @@ class Rule(StrEnum):
     ONE_JOB = "what writes the database runs once at a time, whoever asks for it"
     HALTED_FIRST = "no restore while a migration runs"
     RIGHT_ARTIFACT = "what is restored is the backup that was verified"
+    NOTHING_LOST = "no restore that nobody asked for takes away what outsiders wrote"
     NOBODY_GETS_IN = "no outside request reaches a pod between closed and open"
     IN_TIME = "the way back begins while it still fits in the window"
     LEFT = "every step is left by its deadline, or a person is asked"

@@ -176,6 +176,8 @@ class Database:
     restored: int = 0
     mixed: bool = False
     """Somebody wrote while it was last restored."""
+    written: bool = False
+    """Outsiders have used the new version."""
 
 
 class WorldJobs:

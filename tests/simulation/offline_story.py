@@ -300,6 +300,7 @@ class Story:
                     if self.apisix.gate() is not None and self.apisix.gate() != self.original:
                         self.apisix.call("PATCH", "/routes/1", '{"plugins": {"ip-restriction": null}}')
                         self.hand_opened, self.unwatched = now, timedelta()
+                        self.database.written |= bool(self._alive(NEW))
                 case "scaled up by hand":
                     step = self.state().step
                     restores = isinstance(step, RollingBack) and step.stage is BackStage.RESTORE

@@ -80,6 +80,11 @@ def _no_guard(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(offline_guard, "is_guarded", _always(answer=False))
 
 
+def _loses_writes(patch: pytest.MonkeyPatch) -> None:
+    """Whoever was let in to the new version is forgotten when it goes back by itself."""
+    patch.setattr(offline_guard, "breach_taken", lambda _, state: state)
+
+
 def _nobody_left(patch: pytest.MonkeyPatch) -> None:
     """Pods that still end are not waited for."""
     patch.setattr(offline_stop, "writers", _always(""))
@@ -250,7 +255,7 @@ def _lease_unchecked(patch: pytest.MonkeyPatch) -> None:
 PLANTED: dict[str, Plant] = {
     plant.__name__.strip("_").replace("_", "-"): plant
     for plant in (
-        _save_nothing, _blind_guard, _no_guard, _nobody_left, _any_backup, _no_restore, _not_halted, _migration_unawaited,
+        _save_nothing, _blind_guard, _no_guard, _loses_writes, _nobody_left, _any_backup, _no_restore, _not_halted, _migration_unawaited,
         _artifact_lost, _spoiled_restore, _tests_ignored, _never_opened, _too_few, _no_last_moment, _run_late, _announced_twice, _opens_early,
         _job_unlimited, _time_stands_still, _nobody_asked, _forgets_the_last_moment,
         _heir_unasked, _job_doubled, _lease_unchecked,
@@ -264,6 +269,7 @@ STORIES: dict[str, Callable[[], Tale]] = {
     "save-nothing": lambda: Tale(Random(1), before={"blacklist": ["203.0.113.9"], "message": "go away"}),
     "blind-guard": lambda: Tale(Random(1), new_passes=False, person="nobody", hands=[OPENED_BY_HAND]),
     "no-guard": lambda: Tale(Random(1), new_passes=False, person="nobody", hands=[OPENED_BY_HAND]),
+    "loses-writes": lambda: Tale(Random(1), new_passes=False, person="nobody", hands=[OPENED_BY_HAND]),
     "not-halted": lambda: Tale(Random(1), migrate="hangs", hands=[(H + 6 * M, "abort")]),
     "no-last-moment": lambda: Tale(Random(1), new_passes=False, person="nobody"),
     "spoiled-restore": lambda: Tale(
