@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
+from rollout.core.canary_stops import blind_limit
 from rollout.core.cohorts import Deployment
 from rollout.core.decision import Scene, Tell, Wait
 from rollout.core.evidence_counts import MISROUTED_WINDOWS
 from rollout.core.findings import Findings
 from rollout.core.history import NoticeKind
+from rollout.core.plan_canary import CanaryPlan, Mode
 from rollout.core.signals import Unreachable
 from rollout.core.state import Certifying, HoldKind, Preflight, Promoting, Retiring, Soaking, Starting, State
 from rollout.core.wording import listed, moment, plural, span
@@ -39,7 +41,7 @@ def _waits(scene: Scene, state: State, found: Findings) -> Iterator[Wait]:
         yield Wait(HoldKind.UNSAVED, why, "Look at the database. It is watched and stepped back all the same.", away)
     yield from _pod_waits(scene, state, found)
     if not isinstance(state.step, Preflight | Starting | Retiring):
-        yield from _signal_waits(found)
+        yield from _signal_waits(scene, found)
     freeze = scene.policy.frozen(scene.now)
     if freeze is not None and not isinstance(state.step, Retiring):
         yield Wait(HoldKind.FROZEN, f"freeze window {freeze.name!r} until {moment(freeze.until)}: no forward step")
@@ -111,7 +113,7 @@ def _paused_by_us(state: State, stable: Deployment) -> bool:
     return isinstance(state.step, Promoting) and (state.step.paused_by_us or stable.paused_by_us)
 
 
-def _signal_waits(found: Findings) -> Iterator[Wait]:
+def _signal_waits(scene: Scene, found: Findings) -> Iterator[Wait]:
     signals = found.signals
     if signals.shared:
         yield Wait(HoldKind.SHARED_INCIDENT, f"{signals.shared[0].name}: {signals.shared[0].why}")
@@ -121,7 +123,7 @@ def _signal_waits(found: Findings) -> Iterator[Wait]:
         yield Wait(
             HoldKind.BLIND,
             f"{names}: {first.verdict.value}: {first.why}",
-            "No time is credited until it answers; it resumes by itself.",
+            f"No time is credited until it answers; it resumes by itself{_steps_back(scene, found)}.",
         )
     if signals.suspect:
         yield Wait(HoldKind.SUSPECT, f"{signals.suspect[0].name}: {signals.suspect[0].why}")
@@ -140,6 +142,15 @@ def _signal_waits(found: Findings) -> Iterator[Wait]:
         )
     if signals.warming:
         yield Wait(HoldKind.WARMING, f"{signals.warming[0].name}: {signals.warming[0].why}")
+
+
+def _steps_back(scene: Scene, found: Findings) -> str:
+    """Say when the silence of its sources steps a canary back that is ours."""
+    plan = scene.execution.plan
+    if not isinstance(plan, CanaryPlan) or plan.spec.mode is Mode.OBSERVE:
+        return ""
+    everything = len(found.signals.blind) == found.signals.required
+    return f", and steps back when it was silent for {span(blind_limit(plan, scene.execution.id, everything=everything))}"
 
 
 def displaced_tells(scene: Scene, state: State, found: Findings) -> tuple[Tell, ...]:

@@ -162,6 +162,12 @@ def spread(rollout: str) -> float:
     return int.from_bytes(hashlib.sha256(rollout.encode()).digest()[:4], "big") / 2**32
 
 
+def blind_limit(plan: CanaryPlan, rollout: str, *, everything: bool) -> timedelta:
+    """Say how long all of its sources, or some, may be silent: up to half as long again as the plan says, spread over rollouts."""
+    limit: timedelta = plan.spec.max_blind if everything else plan.spec.max_partly_blind
+    return limit * (1 + spread(rollout) / 2)
+
+
 def _blind(scene: Scene, state: State, found: Findings) -> Reason | None:
     """Step back when nobody has seen the candidate for too long; while some source still sees, later."""
     plan = scene.execution.plan
@@ -175,10 +181,8 @@ def _blind(scene: Scene, state: State, found: Findings) -> Reason | None:
         since.append(state.blind_since)
     if not since:
         return None
-    part = 1 + spread(scene.execution.id) / 2
     longest = scene.now - (max(since) if everything else min(since))
-    limit: timedelta = (plan.spec.max_blind if everything else plan.spec.max_partly_blind) * part
-    if longest < limit:
+    if longest < blind_limit(plan, scene.execution.id, everything=everything):
         return None
     names = [s.name for s in found.signals.blind] or ["the cluster"]
     words = "every source is" if everything else f"{listed(names)} is"

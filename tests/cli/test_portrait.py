@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from rollout.cli.portrait import Portrait, portrait_of
+from rollout.core.canary_stops import blind_limit
 from rollout.core.commands import Verb
+from rollout.core.history import Outcome
+from rollout.core.plan import CanaryPlan
 from rollout.core.state import HoldKind, Starting
+from rollout.core.wording import span
 from tests.simulation.days import Day, H, M
 
 
@@ -17,6 +21,12 @@ def shown(day: Day) -> Portrait:
 def asks(day: Day, verb: Verb) -> None:
     day.store.command(day.id, verb, "ann", "a look", day.clock.now())
     day.upkeep.fetch_commands()
+
+
+def plan_of_day(day: Day) -> CanaryPlan:
+    plan = shown(day).execution.plan
+    assert isinstance(plan, CanaryPlan)
+    return plan
 
 
 def held(portrait: Portrait) -> set[HoldKind]:
@@ -42,7 +52,17 @@ def test_what_another_hold_asks_for_stays_when_the_pause_is_over() -> None:
     asks(day.run(H + 30 * M), Verb.PAUSE)
     asks(day.run(H + 31 * M), Verb.RESUME)
 
-    assert shown(day.run(H + 32 * M)).asked == "No time is credited until it answers; it resumes by itself."
+    portrait = shown(day.run(H + 32 * M))
+    limit = span(blind_limit(plan_of_day(day), day.id, everything=True))
+    said = f"No time is credited until it answers; it resumes by itself, and steps back when it was silent for {limit}."
+    assert portrait.asked == said
+
+
+def test_it_does_step_back_when_its_only_source_was_silent_for_as_long_as_was_said() -> None:
+    day = Day().away(H, 24 * H)
+    silent = blind_limit(plan_of_day(day), day.id, everything=True)
+    assert day.run(H + silent - 3 * M).outcome() is Outcome.ACTIVE
+    assert day.run(H + silent + 10 * M).outcome() is Outcome.FAILED
 
 
 def test_a_canary_that_starts_is_meant_to_have_its_first_replica() -> None:
