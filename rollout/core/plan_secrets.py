@@ -19,13 +19,14 @@ _IN_JSON = re.compile(rf'"({_KEY})"\s*:\s*"[^"]', re.IGNORECASE)
 _IN_FORM = re.compile(rf"(?:^|&)({_KEY})=[^&\s]", re.IGNORECASE)
 _LINE = re.compile(r"([A-Za-z0-9-]+):\s*[^\s$].*", re.DOTALL)
 _OPTION = re.compile(rf"--?({_KEY})=[^$].*", re.IGNORECASE | re.DOTALL)
-_SCHEME = re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
+_VALUE = re.compile(r"(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
+_SCHEME = re.compile(r"authorization:\s*(bearer|basic|token)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 """A token behind its scheme; `Bearer $TOKEN` and `Bearer $(cat /run/secrets/token)` name where it is found."""
 
 
 def secret_headers(headers: Mapping[str, str]) -> Iterator[str]:
     """Name the headers that carry a credential."""
-    yield from (name for name, value in headers.items() if value and (_HEADER.search(name) or _SCHEME.search(value)))
+    yield from (name for name, value in headers.items() if value and (_HEADER.search(name) or _VALUE.fullmatch(value)))
 
 
 def secret_parameters(url: str) -> Iterator[str]:

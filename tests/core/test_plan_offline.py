@@ -335,6 +335,7 @@ def test_a_credential_in_the_address_of_a_probe_is_refused() -> None:
         asks(url="https://shop.example.com/?key=7&tokens=2&token="),
         asks(method="POST", body='{"tokens": 3, "password": "", "note": "token"}'),
         {"name": "asks", "command": ["sh", "-c", 'curl -H "Authorization: Bearer $(cat /run/secrets/token)" http://orders/']},
+        {"name": "asks", "command": ["sh", "-c", "echo basic smoketests; echo bearer authentication"]},
         {"name": "asks", "command": ["check", "--password-file=/run/secrets/qa", "--token", "Accept: text/plain"]},
     ],
 )
