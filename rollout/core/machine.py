@@ -29,6 +29,8 @@ from rollout.core.rulings import Ruling, rule
 from rollout.core.state import Ended, Reason, Retreating, State
 from rollout.core.steps import retreat
 
+SAVE_SOONEST = timedelta(seconds=30)
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -103,8 +105,7 @@ def _assemble(scene: Scene, before: State, kept: State, ruling: Ruling, move: Mo
     tells: tuple[Tell, ...] = (*ruling.tells, *move.tells)
     state, events, notices = tell(scene, move.state, tells)
     changed = bool(tells or consumed or move.forward or move.backward) or _materially(before, state)
-    overdue = before.saved_at is None or not timedelta() <= scene.now - before.saved_at < scene.timing.save_every
-    material = changed or (overdue and state != before)
+    material = changed or (_overdue(scene, before, state) and state != before)
     if material:
         state = replace(state, saved_at=scene.now)
     at_rest = isinstance(state.step, Ended)
@@ -123,6 +124,20 @@ def _assemble(scene: Scene, before: State, kept: State, ruling: Ruling, move: Mo
         consumed=consumed,
         periodic=not changed,
     )
+
+
+def _overdue(scene: Scene, before: State, state: State) -> bool:
+    """Say whether what is learned at every look must be stored by now: the sooner, the shorter it has been watched.
+
+    Of a daemon that dies only what it stored counts. One that dies every few minutes would count nothing if it stored as seldom as
+    one that lives: so it stores after half a minute, and then whenever the watched time has doubled, up to `save_every`.
+    """
+    saved, since = before.saved_at, state.watched_since
+    if saved is None or not timedelta() <= scene.now - saved < scene.timing.save_every:
+        return True
+    if since is None or scene.now - since < SAVE_SOONEST:
+        return False
+    return scene.now - max(saved, since) >= max(SAVE_SOONEST, saved - since)
 
 
 def _materially(before: State, after: State) -> bool:
