@@ -88,6 +88,6 @@ def offline_performers(
 ) -> dict[str, Performer]:
     """List who performs the offline procedure's tasks."""
     template = JobTemplates(templates or default_folder())
-    work = WorkTasks(parts.jobs, template, HttpRequests(clock), LocalCommands(clock), clock, parts.credentials)
+    work = WorkTasks(parts.jobs, template, HttpRequests(clock), LocalCommands(clock), clock, parts.credentials, clusters=clusters)
     checks = CheckTasks(clusters, parts.jobs, parts.gateways, parts.topologies, work, store, clock, channels=channels, who=who)
     return {**checks.performers(), **GateTasks(parts.gateways, clock, store.rollout).performers(), **work.performers()}

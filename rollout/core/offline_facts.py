@@ -59,8 +59,10 @@ def pods_of(view: TargetView) -> tuple[Pod, ...]:
 def writers(seen: Iterable[TargetView]) -> str:
     """Say what keeps the targets from being stopped; empty when each is at 0 and no pod is left."""
     for view in seen:
-        stable = stable_of(view)
+        stable = view.stable
         left = pods_of(view)
+        if stable is None:
+            return f"{view.target.stable} is not there"
         if stable.replicas:
             return f"{stable.name} has {plural(stable.replicas, 'replica')}"
         if left or stable.status_replicas or stable.observed_generation < stable.generation:

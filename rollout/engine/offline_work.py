@@ -12,24 +12,27 @@ from rollout.core.errors import Refused, Rejected, Unavailable
 from rollout.core.job_template import ROLLOUT_ID, Artifact, artifact_in, rendered
 from rollout.core.junit import cases_in
 from rollout.core.observation import Line, Task, TaskResult
-from rollout.core.offline_facts import memory_of, plan_in
+from rollout.core.offline_facts import memory_of, plan_in, writers
 from rollout.core.plan_offline import OfflineSpec
 from rollout.core.plan_work import HttpRequest, Job, Work
 from rollout.core.state import State
 from rollout.core.steps.offline_jobs import work_job
 from rollout.core.wording import listed, span
-from rollout.ports import Clock
+from rollout.ports import Clock, Cluster
 from rollout.ports_offline import NOTHING_SHOWN, Commands, Credentials, JobPhase, Jobs, JobSeen, Requests, Shown
 
 TAIL = 2_000
 """Characters of a log or body that go to history."""
+ALONE = frozenset({"backup", "migrate", "restore"})
+"""Jobs beside which nobody may write to the database."""
+LOOK_TIMEOUT = timedelta(seconds=10)
 _NUMBER = re.compile(r"(?:^|\s)(\d+)\s*$")
 
 Template = Callable[[str], Mapping[str, Any]]
 
 
 class WorkTasks:
-    """The performers of `job`, `job-halt` and `work`. `jobs` by cluster; `template` finds a Job template, or raises Refused."""
+    """The performers of `job`, `job-halt` and `work`. `jobs` and `clusters` by cluster; `template` finds one, or raises Refused."""
 
     def __init__(
         self,
@@ -39,12 +42,15 @@ class WorkTasks:
         commands: Commands,
         clock: Clock,
         credentials: Credentials | None = None,
+        *,
+        clusters: Mapping[str, Cluster],
     ) -> None:
         self._jobs = jobs
         self._template = template
         self._requests = requests
         self._commands = commands
         self._credentials = credentials
+        self._clusters = clusters
         self._clock = clock
 
     def performers(self) -> dict[str, Callable[[Execution, State, Task], TaskResult]]:
@@ -67,12 +73,22 @@ class WorkTasks:
         if seen is None and task.argument("known"):
             why = f"Job {called} was taken away by somebody: nobody knows how far it came"
             return TaskResult(task.key, self._clock.now(), "done", ok=False, why=why)
+        if seen is None and name in ALONE and (left := self._writers(execution)):
+            return TaskResult(task.key, self._clock.now(), "unavailable", ok=False, why=f"Job {called} is not started: {left}")
         if seen is None:
             jobs.ensure(namespace, manifest)
             seen = jobs.look(namespace, called)
         if seen is None or seen.phase is JobPhase.RUNNING:
             return self._running(task, called, seen)
         return self._ended(task, called, seen, name)
+
+    def _writers(self, execution: Execution) -> str:
+        """Ask the API who still writes, past the watches: a pod that they have not brought yet would write beside the Job."""
+        plan = plan_in(execution)
+        if not plan.spec.stop:
+            return ""
+        asked = ((self._clusters.get(target.cluster), target) for target in plan.targets)
+        return writers(cluster.look(target, timeout=LOOK_TIMEOUT) for cluster, target in asked if cluster is not None)
 
     def _running(self, task: Task, called: str, seen: JobSeen | None) -> TaskResult:
         since = seen.started_at if seen is not None else None

@@ -21,9 +21,14 @@ from rollout.core.state import State
 from rollout.core.state_offline import Backup, OfflineMemory
 from rollout.core.steps.offline_jobs import halt_task, work_job
 from rollout.engine.offline_work import TAIL, WorkTasks, job_name
+from rollout.ports import Cluster
 from rollout.ports_offline import JobPhase, JobSeen
+from rollout.sandbox.behaviour import Behaviour
+from rollout.sandbox.world import World
 from tests.adapters.stub import Say, closed_port, stub
+from tests.contract.sandbox_builders import deployment
 from tests.core.test_offline import JOB, plan
+from tests.simulation.pretend import WorldCluster
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 SUM = "ab" * 32
@@ -69,12 +74,15 @@ class PretendJobs:
 class Desk:
     """A plan, and who performs its work."""
 
-    def __init__(self, credentials: HttpCredentials | None = None, **spec: Any) -> None:  # noqa: ANN401 - the plan's own values
+    def __init__(self, credentials: HttpCredentials | None = None, *, cluster: Cluster | None = None, **spec: Any) -> None:  # noqa: ANN401 - the plan's own values
         self.jobs = PretendJobs()
         self.execution = Execution("orders-3-0-1a2b3c4d", plan(**spec), ())
         self.state: State = begin(self.execution, NOW)
         clock = SystemClock()
-        self.work = WorkTasks({"default": self.jobs}, self._template, HttpRequests(clock), LocalCommands(clock), clock, credentials)
+        clusters = {"default": cluster} if cluster is not None else {}
+        self.work = WorkTasks(
+            {"default": self.jobs}, self._template, HttpRequests(clock), LocalCommands(clock), clock, credentials, clusters=clusters
+        )
 
     def _template(self, name: str) -> Mapping[str, Any]:
         raise Refused(f"there is no Job template {name!r}")
@@ -316,3 +324,24 @@ def test_the_many_jobs_that_only_count_sessions_are_cleared_away_by_the_cluster(
     desk.job("sessions", JobSeen(JobPhase.RUNNING, "", NOW))
     (made,) = desk.jobs.made
     assert made["spec"]["ttlSecondsAfterFinished"] == 3600
+
+
+@pytest.mark.parametrize("name", ["backup", "migrate", "restore"])
+def test_no_job_that_must_be_alone_is_started_beside_a_pod_that_the_watches_do_not_show(name: str) -> None:
+    """A Deployment at 0 whose last pod takes a minute to end: it writes until then."""
+    world = World(NOW, 0)
+    world.behaviours["orders:1"] = Behaviour(stop_after=timedelta(minutes=1))
+    world.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}})
+    world.create(deployment("orders", 1, "orders:1"))
+    world.advance_by(timedelta(minutes=5))
+    cluster = WorldCluster(world)
+    desk = Desk(cluster=cluster)
+    assert "orders has 1 replica" in desk.job(name).why
+    world.scale("shop", "orders", 0)
+    world.advance_by(timedelta(seconds=20))
+    waits = desk.job(name)
+    assert (waits.state, desk.jobs.made) == ("unavailable", [])
+    assert "is not gone yet" in waits.why
+    world.advance_by(timedelta(minutes=2))
+    desk.job(name, JobSeen(JobPhase.RUNNING))
+    assert len(desk.jobs.made) == 1

@@ -84,7 +84,7 @@ class Chain:
         self._state = begin(self.execution, datetime(2026, 11, 22, 9, tzinfo=UTC))
         self._memory = OfflineMemory()
         templates = JobTemplates(default_folder())
-        self.work = WorkTasks({"default": jobs}, templates, HttpRequests(CLOCK), LocalCommands(CLOCK), CLOCK)
+        self.work = WorkTasks({"default": jobs}, templates, HttpRequests(CLOCK), LocalCommands(CLOCK), CLOCK, clusters={})
 
     def run(self, job: str, attempt: int = 1) -> TaskResult:
         """Ask for one attempt, as the step does."""

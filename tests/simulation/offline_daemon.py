@@ -39,7 +39,7 @@ class Daemon:
         gateway: Any = WorldGateway(story.apisix, story.stage)
         jobs = {"default": WorldJobs(story.world, story.stage)}
         requests = WorldRequests(story.apisix, story.stage, story.passes)
-        work = WorkTasks(jobs, _no_template, requests, NoCommands(), story.clock)
+        work = WorkTasks(jobs, _no_template, requests, NoCommands(), story.clock, clusters={"default": self.cluster})
         checks = CheckTasks({"default": self.cluster}, jobs, {"apisix": gateway}, {}, work, store, story.clock)
         gates = GateTasks({"apisix": gateway}, story.clock, store.rollout)
         performers = {**checks.performers(), **gates.performers(), **work.performers()}

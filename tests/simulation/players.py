@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 from zlib import crc32
 
+from rollout.core.cohorts import TargetView
 from rollout.core.effects import PatchDeployment
 from rollout.core.errors import Rejected, Unavailable
 from rollout.core.signals import Answer, Counts, NoData, PodCount, Question, Reading, Unreachable
@@ -100,6 +101,12 @@ class PlayedCluster(WorldCluster):
     def view(self, target: Target) -> Any:  # noqa: ANN401 - TargetView or Unreachable
         self.unseen = "the API server is away" if self._stage.away("cluster") else ""
         return super().view(target)
+
+    def look(self, target: Target, *, timeout: timedelta) -> TargetView:
+        found: TargetView = self._stage.play(
+            "look", lambda: super(PlayedCluster, self).look(target, timeout=timeout), backend="cluster", write=False
+        )
+        return found
 
     def apply(self, patch: PatchDeployment, *, timeout: timedelta) -> None:
         self._referee.sent(self._daemon, patch)

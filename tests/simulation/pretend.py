@@ -94,9 +94,11 @@ class WorldCluster:
         return known
 
     def look(self, target: Target, *, timeout: timedelta) -> TargetView:
-        view = self.view(target)
-        assert isinstance(view, TargetView)
-        return view
+        """Past the watches: the world as it is now."""
+        memory = NamespaceMemory()
+        for kind in KINDS:
+            memory.replace(kind, self.world.objects(kind, target.namespace))
+        return memory.view(target, self.world.now)
 
     def apply(self, patch: PatchDeployment, *, timeout: timedelta) -> None:
         self.request(patch)()
