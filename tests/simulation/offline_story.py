@@ -105,6 +105,8 @@ class Story:
         silent = Behaviour(completes_after=timedelta(seconds=100), log=("working",))
         kinds = {"good": good, "fails": fails, "hangs": hangs, "silent": silent}
         self.world.behaviours[OLD] = Behaviour(stop_after=timedelta(seconds=20))
+        if self.tale.new_lingers:
+            self.world.behaviours[NEW] = Behaviour(stop_after=timedelta(seconds=20))
         self.world.behaviours[BACKUP] = kinds[self.tale.backup]
         self.world.behaviours[MIGRATE] = kinds[self.tale.migrate]
         self.world.behaviours[RESTORE] = kinds[self.tale.restore]
@@ -328,6 +330,11 @@ class Story:
                 self._die(daemon)
             return
         kind, _, exactly = what.partition(" for ")
+        if kind == "pods unseen":
+            for daemon in self.daemons:
+                daemon.cluster.late.add("pods")
+                self._soon(float(exactly.split()[0]) * M, "the watch of pods is current again", daemon.cluster.catch_up)
+            return
         drawn = {"daemon asleep": (5, 50), "daemon gone": (50,), "daemon stalled": (2, 4, 9)}
         minutes = (float(exactly.split()[0]),) if exactly else drawn[kind]
         for daemon in self.daemons:

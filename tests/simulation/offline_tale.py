@@ -27,6 +27,8 @@ class Tale:
     random: Random
     trouble: float = 0.0
     new_passes: bool = True
+    new_lingers: bool = False
+    """The new version's pods take their time to end, as the old one's always do."""
     backup: str = "good"
     migrate: str = "good"
     restore: str = "good"

@@ -34,6 +34,7 @@ from rollout.core.steps import (
     offline_stop,
     offline_ways,
 )
+from rollout.engine import offline_work
 from rollout.engine.lease import Lease
 from rollout.engine.offline_gate import GateTasks
 from rollout.engine.offline_work import WorkTasks
@@ -89,6 +90,12 @@ def _nobody_left(patch: pytest.MonkeyPatch) -> None:
     """Pods that still end are not waited for."""
     patch.setattr(offline_stop, "writers", _always(""))
     patch.setattr(offline_backup, "writers", _always(""))
+    _watches_believed(patch)
+
+
+def _watches_believed(patch: pytest.MonkeyPatch) -> None:
+    """A Job that must be alone is started although only the watches say that no pod is left."""
+    patch.setattr(offline_work, "writers", _always(""))
 
 
 def _any_backup(patch: pytest.MonkeyPatch) -> None:
@@ -258,7 +265,7 @@ PLANTED: dict[str, Plant] = {
         _save_nothing, _blind_guard, _no_guard, _loses_writes, _nobody_left, _any_backup, _no_restore, _not_halted, _migration_unawaited,
         _artifact_lost, _spoiled_restore, _tests_ignored, _never_opened, _too_few, _no_last_moment, _run_late, _announced_twice, _opens_early,
         _job_unlimited, _time_stands_still, _nobody_asked, _forgets_the_last_moment,
-        _heir_unasked, _job_doubled, _lease_unchecked,
+        _heir_unasked, _job_doubled, _lease_unchecked, _watches_believed,
     )
 }  # fmt: skip
 
@@ -287,6 +294,9 @@ STORIES: dict[str, Callable[[], Tale]] = {
         Random(1), new_passes=False, on_failure="rollback", hands=[(H + 5.2 * M, "daemon stalled for 9 min")]
     ),
     "lease-unchecked": lambda: Tale(Random(1), hands=[(H + 3 * M, "daemon stalled for 2 min")]),
+    "watches-believed": lambda: Tale(
+        Random(1), new_lingers=True, hands=[(H + 4.2 * M, "pods unseen for 3 min"), (H + 4.55 * M, "abort")]
+    ),
     "run-late": lambda: Tale(Random(1), hands=[(55 * M, "daemon gone")]),
 }
 """A story in which a bug shows; for the others the first ordinary ones do."""
