@@ -45,8 +45,9 @@ def keep_time(scene: Scene, state: State) -> State:
     by = scene.missed
     anew = state.watched_since is None or scene.unwatched
     state = replace(state, watched_since=scene.now if anew else _moved(state.watched_since, by))
-    if state.looked_at is None:
-        return state
+    if state.looked_at is None:  # submitted while no daemon was there: its first step has its whole time from now on
+        waited = max(scene.now - state.entered_at, timedelta())
+        return replace(state, deadline=_moved(state.deadline, waited))
     passed = by + scene.watched
     # A database that takes nothing lets nothing go on: neither what a step has reached is kept, nor can a person answer.
     unsaved = scene.seen.unsaved_since is not None

@@ -12,13 +12,14 @@ from rollout.core import state_offline as states
 from rollout.core.cohorts import TargetView
 from rollout.core.evidence_state import SignalState, Verdict
 from rollout.core.history import Outcome
-from rollout.core.machine import decide
+from rollout.core.machine import begin, decide
 from rollout.core.signals import Answer, Counts, PodCount, Unreachable
 from rollout.core.state import (
     Certifying,
     Hold,
     HoldKind,
     Paused,
+    Preflight,
     Promoting,
     Reason,
     Retreating,
@@ -29,7 +30,7 @@ from rollout.core.state import (
 from rollout.core.windows import questions
 from tests.core.builders import canary_plan
 from tests.core.scenes import NEW, NOW, OLD, H, M, S, parts, pod, question, seen, stable_pods, state, view
-from tests.core.test_offline import SAVED, START, Ladder, in_step
+from tests.core.test_offline import SAVED, START, Ladder, in_step, plan
 
 PLAIN = question(canary_plan())
 LOST = view(1, pods=(pod("nginx-canary-0", ready=False), *stable_pods()))
@@ -267,3 +268,19 @@ def test_a_hook_that_runs_keeps_its_name_when_the_clock_jumps() -> None:
     before = [task.key for task in ladder.look(after=S).tasks if task.kind == "work"]
     after = [task.key for task in ladder.look(after=10 * M).tasks if task.kind == "work"]
     assert before == after != []
+
+
+@pytest.mark.parametrize("down", JUMPS)
+def test_a_canary_that_was_submitted_while_no_daemon_was_there_is_not_refused_for_that(down: timedelta) -> None:
+    eye = Eye(begin(PLAIN.execution, NOW))
+    eye.look(Unreachable("not seen yet"), after=down)
+    eye.look(Unreachable("not seen yet"), after=S, times=5)
+    assert isinstance(eye.state.step, Preflight)
+
+
+def test_a_maintenance_that_was_submitted_while_no_daemon_was_there_is_not_refused_for_that() -> None:
+    ladder = Ladder(plan(window={"startAt": "2026-11-24 09:00", "timezone": "UTC", "duration": "2h"}))
+    for after in (3 * H, S, S):
+        ladder.now += after
+        ladder.look()
+    assert isinstance(ladder.state.step, states.Assessing)
