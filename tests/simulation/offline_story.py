@@ -36,9 +36,9 @@ from tests.simulation.offline_players import (
     WorldApisix,
 )
 from tests.simulation.offline_tale import (
-    ARTIFACT,
     BACKUP,
     GRACE,
+    JOBS,
     MIGRATE,
     NEW,
     OLD,
@@ -99,17 +99,12 @@ class Story:
         self._later.append((self.world.now + wait, what, do))
 
     def _behave(self) -> None:
-        good = Behaviour(completes_after=timedelta(seconds=100), log=("working", ARTIFACT))
-        fails = Behaviour(completes_after=timedelta(seconds=100), exit_code=1, log=("broken",))
-        hangs = Behaviour(completes_after=timedelta(hours=9))
-        silent = Behaviour(completes_after=timedelta(seconds=100), log=("working",))
-        kinds = {"good": good, "fails": fails, "hangs": hangs, "silent": silent}
         self.world.behaviours[OLD] = Behaviour(stop_after=timedelta(seconds=20))
         if self.tale.new_lingers:
             self.world.behaviours[NEW] = Behaviour(stop_after=timedelta(seconds=20))
-        self.world.behaviours[BACKUP] = kinds[self.tale.backup]
-        self.world.behaviours[MIGRATE] = kinds[self.tale.migrate]
-        self.world.behaviours[RESTORE] = kinds[self.tale.restore]
+        self.world.behaviours[BACKUP] = JOBS[self.tale.backup]
+        self.world.behaviours[MIGRATE] = JOBS[self.tale.migrate]
+        self.world.behaviours[RESTORE] = JOBS[self.tale.restore]
 
     def born(self) -> None:
         """Start a daemon; what the ones before know is theirs."""

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from rollout.core.plan import OfflinePlan, plan_of
+from rollout.sandbox.behaviour import Behaviour
 from rollout.sandbox.kube_objects import Json
 from tests.simulation.offline_players import INSIDE, OUTSIDE
 from tests.simulation.pretend import START
@@ -18,6 +19,13 @@ BACKUP, MIGRATE, RESTORE = "job-backup:1", "job-migrate:1", "job-restore:1"
 WINDOW_START = START + H
 GRACE = 20 * M
 ARTIFACT = 'rollout-artifact: {"id": "@", "size": 4096, "sha256": "' + "ab" * 32 + '"}'
+JOBS = {
+    "good": Behaviour(completes_after=timedelta(seconds=100), log=("working", ARTIFACT)),
+    "fails": Behaviour(completes_after=timedelta(seconds=100), exit_code=1, log=("broken",)),
+    "hangs": Behaviour(completes_after=timedelta(hours=9)),
+    "silent": Behaviour(completes_after=timedelta(seconds=100), log=("working",)),
+}
+"""How the Jobs of a tale may behave."""
 
 
 @dataclass
