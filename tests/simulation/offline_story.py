@@ -102,9 +102,8 @@ class Story:
         self.world.behaviours[OLD] = Behaviour(stop_after=timedelta(seconds=20))
         if self.tale.new_lingers:
             self.world.behaviours[NEW] = Behaviour(stop_after=timedelta(seconds=20))
-        self.world.behaviours[BACKUP] = JOBS[self.tale.backup]
-        self.world.behaviours[MIGRATE] = JOBS[self.tale.migrate]
-        self.world.behaviours[RESTORE] = JOBS[self.tale.restore]
+        for image, how in ((BACKUP, self.tale.backup), (MIGRATE, self.tale.migrate), (RESTORE, self.tale.restore)):
+            self.world.behaviours[image] = JOBS[how]
 
     def born(self) -> None:
         """Start a daemon; what the ones before know is theirs."""
