@@ -56,14 +56,20 @@ def breach_taken(scene: Scene, state: State) -> State:
     if not _may_be_written(scene, state) or memory_of(state).breached:
         return state
     last = memory_of(state).guard_told
-    found = next((r for r in _results(scene) if r.key > last and not r.ok and r.facts.get("gate") in _LET_IN), None)
+    found = next((r for r in _results(scene) if r.key > last and lets_in(r)), None)
     if found is None:
         return state
     words = f"the gate let somebody in at {moment(found.at)} while the new version ran: they may have written what the backup lacks"
     return remember(state, breached=words)
 
 
-_LET_IN = ("open", "moved")
+def lets_in(look: TaskResult) -> bool:
+    """Say whether somebody from outside could pass until this look at the closed gate."""
+    return not look.ok and look.facts.get("gate") in _LET_IN
+
+
+_LET_IN = ("open", "moved", "followed")
+"""What was closed where it was made anew had been open until then, for the first time or again."""
 
 
 def _may_be_written(scene: Scene, state: State) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from rollout.core import offline_guard
 from rollout.core.decision import Execution
 from rollout.core.errors import Rejected
 from rollout.core.gate import IP_RESTRICTION
@@ -88,6 +89,19 @@ def test_a_gate_that_is_made_anew_under_another_id_is_closed_there_and_opened_as
     assert gate.perform("gate-verify", ("wanted", "open")).facts["proven"] == "yes"
     assert gate.perform("gate-watch").ok
     assert gate.route("anew").get("plugins", {}).get(IP_RESTRICTION) == before.get("plugins", {}).get(IP_RESTRICTION)
+
+
+def test_who_makes_it_anew_a_second_time_as_it_was_has_opened_it_again(place: Premises) -> None:
+    gate = Closed(place)
+    gate.move("anew")
+    opened = {key: value for key, value in gate.route("anew").items() if key not in MOVED}
+    gate.follow()
+    gate.follow()
+    put_route(place.sandbox, "anew", opened)
+    assert gate.outside() == 200
+    again = gate.follow()
+    assert not again.ok
+    assert offline_guard.lets_in(again), "what came through must not be lost to a restore"
 
 
 def test_whoever_copied_the_closed_route_gets_back_what_stood_there_before_it_was_closed(place: Premises) -> None:
