@@ -20,7 +20,7 @@ View = TargetView | Unreachable
 
 def believed(seen: Observation, known: tuple[Picture, ...]) -> Observation:
     """Take every view that is older than the state for none at all."""
-    if not known:
+    if _as_known(known, seen):
         return seen
     view, others = _believed(seen.view, known), tuple(_believed(other, known) for other in seen.others)
     return seen if view is seen.view and others == seen.others else replace(seen, view=view, others=others)
@@ -28,10 +28,20 @@ def believed(seen: Observation, known: tuple[Picture, ...]) -> Observation:
 
 def newest(known: tuple[Picture, ...], seen: Observation) -> tuple[Picture, ...]:
     """Note what is seen now; what is not seen stays as it was known."""
+    if _as_known(known, seen):
+        return known
     fresh = {picture.deployment: picture for view in (seen.view, *seen.others) for picture, _ in _pictures(view)}
     if not fresh.keys() - {picture.deployment for picture in known} and all(fresh.get(p.deployment, p) == p for p in known):
         return known
     return tuple(sorted({**{p.deployment: p for p in known}, **fresh}.values(), key=lambda p: p.deployment))
+
+
+def _as_known(known: tuple[Picture, ...], seen: Observation) -> bool:
+    """Say whether every Deployment stands as it is known, as in most looks: then there is nothing to compare or to note."""
+    there = {(picture.uid, picture.generation) for picture in known}
+    views = (seen.view, *seen.others)
+    shown = (one for view in views if isinstance(view, TargetView) for one in (view.stable, view.canary) if one is not None)
+    return all((one.uid, one.generation) in there for one in shown)
 
 
 def _believed(view: View, known: tuple[Picture, ...]) -> View:

@@ -52,6 +52,7 @@ from tests.simulation.offline_tale import (
 )
 from tests.simulation.players import Channel, Outages, Stage
 from tests.simulation.pretend import START, WorldClock
+from tests.simulation.quiet import quiet
 
 
 class Story:
@@ -231,6 +232,7 @@ class Story:
 
     def run(self) -> Outcome:
         """Tell it to its end, and check what must be true there."""
+        quiet()
         self.born()
         desk = Desk(self.inner, self._codec, self.clock, Policy())
         self.rollout = desk.submit(self.plan, "test", "me").rollout.id
@@ -330,9 +332,8 @@ class Story:
                 self._soon(float(exactly.split()[0]) * M, "the watch of pods is current again", daemon.cluster.catch_up)
             return
         drawn = {"daemon asleep": (5, 50), "daemon gone": (50,), "daemon stalled": (2, 4, 9)}
-        minutes = (float(exactly.split()[0]),) if exactly else drawn[kind]
         for daemon in self.daemons:
-            daemon.sleep(self.tale.random.choice(minutes) * M)
+            daemon.sleep(self.tale.random.choice((float(exactly.split()[0]),) if exactly else drawn[kind]) * M)
         if kind == "daemon stalled":
             self.born()
 

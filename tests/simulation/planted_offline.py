@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -15,7 +14,6 @@ from random import Random
 from typing import Any
 
 import pytest
-import structlog
 
 from rollout.core import offline_facts, offline_guard, watched
 from rollout.core.gate import GateObject, Part, SavedGate
@@ -320,7 +318,6 @@ def caught_by(name: str) -> str:
 
 
 def main() -> int:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     survived = 0
     with ProcessPoolExecutor(2) as pool:
         for name, rule in zip(PLANTED, pool.map(caught_by, PLANTED), strict=True):

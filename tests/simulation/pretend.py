@@ -11,11 +11,13 @@ from rollout.adapters.kubernetes_memory import KINDS, NamespaceMemory
 from rollout.core.cohorts import TargetView
 from rollout.core.effects import PatchDeployment, PostEvent
 from rollout.core.signals import Unreachable
+from rollout.core.state import State
 from rollout.core.target import Target
-from rollout.ports import Check, Conflict, Rejected
+from rollout.ports import Check, Conflict, Rejected, Store
 from rollout.sandbox.kube_objects import ApiError
 from rollout.sandbox.storage import Change
 from rollout.sandbox.world import World
+from rollout.store.reading import StoredCodec
 
 START = datetime.fromisoformat("2026-11-22T08:00:00+00:00")
 
@@ -32,6 +34,27 @@ class WorldClock:
 
     def monotonic(self) -> float:
         return (self._world.now - START).total_seconds()
+
+
+class RememberingCodec(StoredCodec):
+    """Shows referees what it has just written without reading it again; daemons really read what others wrote."""
+
+    LAST = 4
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._written: dict[str, State] = {}
+
+    def text(self, state: State) -> str:
+        text = super().text(state)
+        self._written[text] = state
+        if len(self._written) > self.LAST:
+            del self._written[next(iter(self._written))]
+        return text
+
+    def seen(self, text: str, row: str) -> State:
+        known = self._written.get(text)
+        return known if known is not None else self.state(text, row)
 
 
 class WorldCluster:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import heapq
-import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -14,8 +13,6 @@ from functools import cache
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
-
-import structlog
 
 from rollout.core.commands import Verb
 from rollout.core.decision import Execution, Timing
@@ -33,19 +30,17 @@ from rollout.engine.workers import Inline
 from rollout.ports import RolloutRow, Store
 from rollout.sandbox.world import World
 from rollout.store.memory import MemoryStore
-from rollout.store.reading import StoredCodec
 from rollout.store.schema import upgrade
 from rollout.store.sql import SqlStore, open_store
 from tests.simulation.dice import Crash, Dice
 from tests.simulation.happenings import happen
 from tests.simulation.invariants import Broken, Facts, Invariant
 from tests.simulation.players import Channel, Outages, PlayedCluster, PlayedStore, Stage, TrafficSource
-from tests.simulation.pretend import START, WorldClock
+from tests.simulation.pretend import START, RememberingCodec, WorldClock
+from tests.simulation.quiet import quiet
 from tests.simulation.rules import RULES
 from tests.simulation.scenario import BACKENDS, LOOK_EVERY, NEW, OLD, Scenario, manifests, plan, scenario
 from tests.simulation.traps import Trap
-
-structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 UPKEEP_EVERY = timedelta(minutes=10)
 LEASE = timedelta(minutes=25)
@@ -82,7 +77,7 @@ class Daemon:
         timing = Timing(LOOK_EVERY, timedelta(minutes=35), timedelta(hours=2))
         setup = Setup(name, s.policy, timing, ("ops",), LEASE)
         self.engine = Engine(
-            setup, store, {"default": self.cluster}, {"preflight": s.preflight}, StoredCodec(s.store), s.clock, Inline()
+            setup, store, {"default": self.cluster}, {"preflight": s.preflight}, s.codec, s.clock, Inline()
         )  # fmt: skip
         self.upkeep = Upkeep(self.engine, s.sources)
         self.outbox = Outbox(store, {"ops": s.channel}, s.clock, Inline())
@@ -114,7 +109,7 @@ class Simulation:
         self.world = World(START, story.seed, nodes=2, record_events=False)
         self.clock = WorldClock(self.world)
         self.store = store(self.clock)
-        self.codec = StoredCodec(self.store)
+        self.codec = RememberingCodec(self.store)
         self.policy = Policy(freeze_windows=story.freeze)
         self.outages = Outages()
         self.dice = Dice(story.random, story.trouble)
@@ -180,6 +175,7 @@ class Simulation:
 
     def run(self) -> Outcome:
         """Play until the rollout is at rest and everything late has arrived; then ask the last questions."""
+        quiet()
         self.begin()
         limit = self.world.now + PATIENCE
         stopped = False
@@ -308,7 +304,7 @@ class Simulation:
     def _stored(self) -> State:
         row = self._row()
         if self._decoded is None or self._decoded[0] != row.version:
-            self._decoded = (row.version, self.codec.state(row.state, row.id))
+            self._decoded = (row.version, self.codec.seen(row.state, row.id))
         return self._decoded[1]
 
     def _owner(self) -> str:
