@@ -328,8 +328,7 @@ class Story:
         kind, _, exactly = what.partition(" for ")
         if kind == "pods unseen":
             for daemon in self.daemons:
-                daemon.cluster.late.add("pods")
-                self._soon(float(exactly.split()[0]) * M, "the watch of pods is current again", daemon.cluster.catch_up)
+                self._soon(float(exactly.split()[0]) * M, "the watch of pods is current again", daemon.cluster.loses("pods"))
             return
         drawn = {"daemon asleep": (5, 50), "daemon gone": (50,), "daemon stalled": (2, 4, 9)}
         for daemon in self.daemons:

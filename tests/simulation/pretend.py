@@ -87,6 +87,11 @@ class WorldCluster:
     def subscribe(self, changed: Callable[[str, str], None]) -> None:
         self._listeners.append(changed)
 
+    def loses(self, kind: str) -> Callable[[], None]:
+        """Let the watch of one kind bring nothing, until what is returned is called."""
+        self.late.add(kind)
+        return self.catch_up
+
     def catch_up(self) -> None:
         """The watches bring everything that was missed."""
         self.behind = False
