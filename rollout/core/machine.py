@@ -54,7 +54,8 @@ def decide(question: Question, state: State, seen: Observation, commands: Sequen
     scene = _scene(question, state, seen, now)
     taken = next_of(commands)
     procedure = procedure_of(question.execution.plan)
-    kept = replace(watched.keep_time(scene, state), looked_at=now, pictures=pictures.newest(state.pictures, scene.seen))
+    known = pictures.newest(pictures.aged(state.pictures, seen, now, unwatched=scene.unwatched), scene.seen)
+    kept = replace(watched.keep_time(scene, state), looked_at=now, pictures=known)
     kept, findings = procedure.absorb(scene, kept)
     ruling = rule(kept, taken)
     obeyed = procedure.obey(ruling.state, ruling.pending)
@@ -91,12 +92,12 @@ def give_up(question: Question, state: State, seen: Observation, why: str, now: 
 
 
 def _scene(question: Question, state: State, seen: Observation, now: datetime) -> Scene:
-    seen = pictures.believed(seen, state.pictures)
-    view = seen.view
-    seen_cohorts = cohorts(view, question.execution.image) if isinstance(view, TargetView) else Cohorts((), ())
     elapsed = max(timedelta(), now - state.looked_at) if state.looked_at is not None else timedelta()
     near = elapsed <= question.timing.longest_gap and not seen.taken_over
     gap = elapsed if near else timedelta()
+    seen = pictures.believed(seen, state.pictures, now, unwatched=not near)
+    view = seen.view
+    seen_cohorts = cohorts(view, question.execution.image) if isinstance(view, TargetView) else Cohorts((), ())
     missed = watched.missed(state.looked_at, now, gap, question.timing)
     return Scene(question.execution, seen, question.policy, question.timing, now, gap, seen_cohorts, elapsed, missed)
 

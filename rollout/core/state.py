@@ -232,6 +232,8 @@ class Picture:
     deployment: str
     uid: str
     generation: int
+    older_since: datetime | None = None
+    """Since when, without a break, an older one is shown."""
 
 
 @dataclass(frozen=True, slots=True)

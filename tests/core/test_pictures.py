@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from rollout.core import pictures
 from rollout.core.cohorts import TargetView
 from rollout.core.decision import Decision
 from rollout.core.machine import decide
@@ -37,9 +38,9 @@ def promoting() -> State:
 
 
 def test_the_state_keeps_which_generation_it_was_decided_from() -> None:
-    pictures = {picture.deployment.rpartition("/")[2]: picture for picture in promoting().pictures}
-    assert (pictures["nginx"].uid, pictures["nginx"].generation) == ("u", 7)
-    assert "nginx-canary" in pictures
+    known = {picture.deployment.rpartition("/")[2]: picture for picture in promoting().pictures}
+    assert (known["nginx"].uid, known["nginx"].generation) == ("u", 7)
+    assert "nginx-canary" in known
 
 
 def test_our_own_promotion_in_an_old_picture_is_nobodys_hotfix() -> None:
@@ -72,3 +73,23 @@ def test_a_deployment_that_was_deleted_and_made_anew_is_seen_as_it_is() -> None:
 def test_what_is_not_seen_stays_as_it_was_known() -> None:
     made = replace(promoting(), pictures=(Picture("default/x/elsewhere", "u", 3), *promoting().pictures))
     assert set(looked(made, after()).state.pictures) == set(made.pictures)
+
+
+def test_an_old_picture_that_stays_is_how_the_cluster_is_now_as_after_a_restore_of_etcd() -> None:
+    made, looks = promoting(), 0
+    while isinstance(made.step, Promoting) and looks < 60:
+        looks += 1
+        made = decide(question(canary_plan(signals=[])), made, seen(before()), (), NOW + looks * 30 * S).state
+    assert isinstance(made.step, Retreating), "it steps back from what it finds, it does not wait for what will never come"
+    assert looks * 30 * S >= pictures.STAYS
+    assert {p.generation for p in made.pictures if p.deployment.endswith("/nginx")} == {6}
+
+
+def test_time_in_which_nobody_looked_makes_an_old_picture_no_truer() -> None:
+    slept = replace(looked(promoting(), before()).state, looked_at=NOW - 2 * H)
+    slept = replace(slept, pictures=tuple(replace(p, older_since=p.older_since and NOW - 2 * H) for p in slept.pictures))
+    assert any(p.older_since for p in slept.pictures)
+    decision = looked(slept, before(), taken_over=True)
+    assert HoldKind.CLUSTER_UNSEEN in {hold.kind for hold in decision.state.holds}
+    assert isinstance(decision.state.step, Promoting)
+    assert isinstance(looked(replace(slept, looked_at=NOW - 10 * S), before()).state.step, Retreating), "the sleep alone tells"

@@ -182,7 +182,7 @@ BUGS = (
     _bug("a hold of ours that is seen late is taken for somebody else's", "rollout/core/cohorts.py",
          'return self.paused and self.writers.get("paused") == OURS', "return False", like="hold unseen"),
     _bug("a picture that is older than the state is believed", "rollout/core/machine.py",
-         "    seen = pictures.believed(seen, state.pictures)\n", "    pictures.believed(seen, state.pictures)\n", like="old picture"),
+         "    seen = pictures.believed(", "    pictures.believed(", like="old picture"),
     _bug("a step back is over when no pod was ever seen", f"{STEPS}/retreat.py",
          "if serving else _counted(scene, view)", 'if serving else ""', like="aborted unseen"),
     _bug("no deadline ever comes", "rollout/core/watched.py",
