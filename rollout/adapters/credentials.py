@@ -25,7 +25,7 @@ from rollout.ports_offline import Shown
 class CredentialSettings(BaseModel):
     """One credential: `bearer_token`, or `username` with `password`, or any `header` with its `value`.
 
-    `hosts`: shell globs of the hosts that may see it. Files of a token or value are read again for every request.
+    `hosts`: shell globs of the hosts that may see it. Files are read again for every request.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -36,6 +36,7 @@ class CredentialSettings(BaseModel):
     bearer_token_file: Path | None = None
     username: str = ""
     password: SecretStr | None = None
+    password_file: Path | None = None
     header: Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]*$")] = ""
     value: HeaderSecret | None = None
     value_file: Path | None = None
@@ -50,14 +51,17 @@ class CredentialSettings(BaseModel):
             raise wrong(f"{' and '.join(given)} are given" if given else "nothing is there to be shown", remedy)
         if bool(self.header) != (given[0] in {"value", "valueFile"}):
             raise wrong("header and value go together", "header: X-API-KEY beside valueFile", "header")
-        if (self.password is not None) != bool(self.username):
-            raise wrong("username and password go together", key="password" if self.password is not None else "username")
+        passwords = {"password": self.password is not None, "passwordFile": self.password_file is not None}
+        if sum(passwords.values()) != bool(self.username):
+            named = next((key for key, there in reversed(passwords.items()) if there), "username")
+            raise wrong("username and one password go together", key=named)
         return self
 
     def shown(self) -> Shown:
         """Read it now. Raises Refused without a part of it."""
         if self.username:
-            password = self.password.get_secret_value() if self.password is not None else ""
+            password = _read(self.password_file) if self.password_file is not None else ""
+            password = self.password.get_secret_value() if self.password is not None else password
             packed = base64.b64encode(f"{self.username}:{password}".encode()).decode()
             return Shown({"Authorization": f"Basic {packed}"}, (packed, password))
         token = _secret(self.bearer_token, self.bearer_token_file)
@@ -93,12 +97,16 @@ def _secret(value: SecretStr | None, file: Path | None) -> str:
     if file is None:
         return value.get_secret_value() if value is not None else ""
     try:
+        return check_header(SecretStr(_read(file))).get_secret_value()
+    except ValueError:
+        raise Refused(f"{file} holds a character that no header can carry: plain ASCII in one line is expected") from None
+
+
+def _read(file: Path) -> str:
+    try:
         found = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"{file} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from None
     if not found:
         raise Refused(f"{file} is empty")
-    try:
-        return check_header(SecretStr(found)).get_secret_value()
-    except ValueError:
-        raise Refused(f"{file} holds a character that no header can carry: plain ASCII in one line is expected") from None
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 
 from rollout.adapters.credentials import CredentialSettings, HttpCredentials
 from rollout.core.errors import Refused
+from rollout.settings import CredentialEntry
 from tests.adapters.stub import Say, stub
 from tests.adapters.test_offline_work import Desk
 
@@ -59,6 +61,18 @@ def test_a_credential_of_a_file_is_read_again_for_every_request(tmp_path: Path) 
         assert [seen.headers["authorization"] for seen in server.seen] == ["Bearer first-hunter2", "Bearer second-hunter2"]
 
 
+def test_a_password_that_was_changed_in_its_file_is_shown_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    entry = CredentialEntry.model_validate({"name": "qa", "hosts": ["127.0.0.1"], "username": "qa", "passwordFile": str(file)})
+    file.write_text("first-hunter2\n")
+    known = HttpCredentials({"qa": entry.build(CredentialSettings)})
+    for word in ("first-hunter2", "second-hunter2"):
+        file.write_text(word)
+        shown = known.of("qa", "http://127.0.0.1/")
+        assert shown.headers == {"Authorization": "Basic " + base64.b64encode(f"qa:{word}".encode()).decode()}
+        assert word not in shown.masked(word)
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [(None, "cannot be read: No such file"), (b"", "is empty"), (b"hunter2\nX: y", "no header can carry"), (b"\xff", "not UTF-8")],
@@ -98,6 +112,8 @@ def test_a_credential_that_nobody_has_configured_is_named_with_those_that_there_
         {"value": "hunter2"},
         {"username": "qa"},
         {"password": "hunter2", "bearer_token": "hunter2"},
+        {"username": "qa", "password": "hunter2", "password_file": "/run/secrets/qa"},
+        {"password_file": "/run/secrets/qa", "bearer_token": "hunter2"},
         {"bearer_token": "hunter2", "hosts": []},
         {"bearer_token": "hunter2\n"},
     ],
