@@ -147,6 +147,45 @@ def test_a_pause_holds_the_next_hook_and_not_the_guard() -> None:
     assert asked(ladder.look(Verb.RESUME, images=NEW, after=S)) != []
 
 
+def test_a_pause_that_comes_while_the_last_hook_runs_keeps_the_gate_closed() -> None:
+    ladder = undoing(None, hook("fill"))
+    (task,) = asked(ladder.look(images=NEW))
+    ladder.look(Verb.PAUSE, images=NEW, after=S)
+    ladder.answer(task.key)
+    for _ in range(3):
+        ladder.look(images=NEW, after=S)
+    assert ladder.at(Undoing)
+    ladder.look(Verb.RESUME, images=NEW, after=S)
+    ladder.look(images=NEW, after=S)
+    assert ladder.at(OpeningGate)
+
+
+def undone(**shown: Any) -> Ladder:  # noqa: ANN401 - as `look` takes them
+    """Every hook has run, and meanwhile something happened to the new version."""
+    ladder = undoing(None, hook("fill"))
+    (task,) = asked(ladder.look(images=NEW))
+    ladder.answer(task.key)
+    for _ in range(3):
+        ladder.look(after=S, **shown)
+    return ladder
+
+
+def test_what_was_tested_must_still_run_when_the_last_hook_is_done() -> None:
+    ladder = undone(images={"orders": "orders:9.9"})
+    assert ladder.at(Undoing)
+    ladder.look(images=NEW, after=S)
+    assert ladder.at(OpeningGate)
+
+
+def test_a_version_that_does_not_get_well_while_the_hooks_run_is_asked_about_with_the_gate_closed() -> None:
+    ladder = undone(replicas=0, images=NEW)
+    ladder.wait(ladder.plan.spec.start_deadline + 60 * 2 * S, replicas=0, images=NEW)
+    notice = next(n for n in ladder.notices if n.kind is NoticeKind.NEEDS_PERSON and "orders has 0 replicas" in n.why)
+    assert "`rollout open` opens it as it is" in notice.next_action
+    ladder.look(Verb.OPEN, replicas=0, images=NEW, after=S)
+    assert ladder.at(OpeningGate)
+
+
 def test_undo_hooks_are_checked_as_all_other_work_of_the_plan_is() -> None:
     job = {"name": "fill", "job": {"manifest": JOB}}
     asking = hook("wake", http={"url": "http://queue/", "credential": "qa"})

@@ -11,7 +11,7 @@ from datetime import timedelta
 from rollout.core.decision import Move, Scene, Tell, Wait
 from rollout.core.history import Outcome
 from rollout.core.observation import Task
-from rollout.core.offline_facts import POLL, plan_in
+from rollout.core.offline_facts import POLL, plan_in, serves, views
 from rollout.core.state import HoldKind, State
 from rollout.core.state_offline import Undoing
 from rollout.core.steps import offline_open, offline_ways
@@ -19,14 +19,13 @@ from rollout.core.steps.offline_jobs import troubled, work_job
 
 
 def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
-    """Run the next hook; after the last one the gate is opened."""
-    del waits
+    """Run the next hook; after the last one the gate is opened, where every pod still runs what was tested."""
     step, hooks = state.step, plan_in(scene.execution).spec.quiesce.undo
     assert isinstance(step, Undoing)  # noqa: S101 - chosen by type
     if step.problem:
-        return _asking(scene, state, step)
+        return _asking(scene, state, step, len(hooks))
     if step.hook >= len(hooks):
-        return offline_open.opening(scene, state, step.ends_as, step.why, step.words, step.actor)
+        return _undone(scene, state, step, waits)
     work = hooks[step.hook]
     task = Task(f"undo-{mark(step)}-{step.hook}-{step.attempt}", "work", _arguments(step))
     result = scene.seen.tasks.get(task.key)
@@ -49,6 +48,23 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
     return Move(replace(state, step=replace(step, attempt=step.attempt + 1)), item.why, tells=(item,), wake_in=timedelta())
 
 
+def _undone(scene: Scene, state: State, step: Undoing, waits: tuple[Wait, ...]) -> Move:
+    """Open it, unless somebody has paused it, or the new version is not what was tested any more; a person's word stands."""
+    checked = step.ends_as is Outcome.SUCCEEDED and step.actor == "rollout"
+    if state.paused is not None or (checked and waits):
+        return Move(state, f"what was quiesced is undone; held: {waits[0].why}", wake_in=POLL)
+    plan, seen = plan_in(scene.execution), views(scene) if checked else ()
+    lacks = next(filter(None, (serves(view, plan.image_of(view.target)) for view in seen or ())), "")
+    if not lacks:
+        return offline_open.opening(scene, state, step.ends_as, step.why, step.words, step.actor)
+    why = f"what was quiesced is undone, but then {lacks}"
+    since = next((hold.since for hold in state.holds if hold.kind is HoldKind.NOT_READY), scene.now)
+    if scene.now - since >= plan.spec.start_deadline:
+        return Move(replace(state, step=replace(step, problem=why), approval=None), why, wake_in=timedelta())
+    wait = Wait(HoldKind.NOT_READY, why, "It is waited for with the gate closed; look at the pods.")
+    return Move(state, why, holds=(wait,), wake_in=POLL)
+
+
 def mark(step: Undoing) -> str:
     """Name one run through the hooks: one that is tried again has another."""
     return str(int(step.since.timestamp()))
@@ -66,15 +82,18 @@ def _arguments(step: Undoing) -> tuple[tuple[str, str], ...]:
     return ("attempt", str(step.attempt)), ("index", str(step.hook)), ("list", "undo"), ("mark", mark(step))
 
 
-def _asking(scene: Scene, state: State, step: Undoing) -> Move:
+def _asking(scene: Scene, state: State, step: Undoing, hooks: int) -> Move:
+    undone = step.hook >= hooks
     if state.approval is not None:
         who = state.approval.actor
-        why = f"{who} lets the undo hook be tried again"
+        why = f"{who} lets {'the pods be looked at' if undone else 'the undo hook be tried'} again"
         again = replace(step, problem="", attempt=1, since=scene.now)
         return Move(replace(state, step=again, approval=None), why, tells=(Tell("again", why, actor=who),), wake_in=timedelta())
     back = ", `rollout rollback` goes back" if step.ends_as is Outcome.SUCCEEDED else ""
     action = (
-        f"The service is well and the gate stays closed. `rollout approve` tries it again, `rollout open` opens without it "
+        f"The gate stays closed; look at the pods. `rollout approve` waits for them again, `rollout open` opens it as it is{back}."
+        if undone
+        else f"The service is well and the gate stays closed. `rollout approve` tries it again, `rollout open` opens without it "
         f"(undo it by hand first){back}."
     )
     return Move(state, f"asking: {step.problem}", holds=(Wait(HoldKind.DECISION, step.problem, action),))
