@@ -11,7 +11,7 @@ from datetime import timedelta
 from rollout.core.decision import Move, Scene, Tell, Wait
 from rollout.core.history import NoticeKind
 from rollout.core.observation import TaskResult
-from rollout.core.offline_facts import memory_of, remember, repeated, views, writers
+from rollout.core.offline_facts import memory_of, plan_in, remember, repeated, stable_of, views, writers
 from rollout.core.state import HoldKind, State
 from rollout.core.state_offline import (
     BackingUp,
@@ -74,13 +74,15 @@ _LET_IN = ("open", "moved", "followed")
 
 def _may_be_written(scene: Scene, state: State) -> bool:
     """Say whether a pod that outsiders reach may change a database that would be put back."""
-    serving = isinstance(state.step, Upgrading | Testing | Deciding | Undoing) or (
-        isinstance(state.step, RollingBack) and state.step.stage is BackStage.HALT
-    )
+    halting = isinstance(state.step, RollingBack) and state.step.stage is BackStage.HALT
+    serving = halting or isinstance(state.step, Upgrading | Testing | Deciding | Undoing)
     if not serving or not is_guarded(state) or not memory_of(state).touched:
         return False
     seen = views(scene)
-    return seen is None or bool(writers(seen))
+    if seen is None or writers(seen):
+        return True
+    plan = plan_in(scene.execution)  # of pods that are gone by now a look may still tell
+    return halting and any(stable_of(v).images.get(v.target.container) == plan.image_of(v.target) for v in seen)
 
 
 def _results(scene: Scene) -> list[TaskResult]:

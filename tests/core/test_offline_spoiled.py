@@ -134,6 +134,21 @@ def test_a_breach_that_is_seen_only_on_the_way_back_stops_it_before_the_restore_
     assert ladder.state.step.stage is BackStage.RESTORE
 
 
+def test_a_breach_that_is_told_when_the_last_pod_is_just_gone_stops_it_too() -> None:
+    ladder = breached(RollingBack(START, "broken", "failed", Outcome.FAILED), "open")
+    fenced = ladder.look(replicas=0, images=NEW, after=S, fenced=True)
+    assert keys(fenced, "job") == []
+    assert isinstance(ladder.state.step, RollingBack)
+    assert (ladder.state.step.stage, "may have written what the backup lacks" in ladder.state.step.stuck) == (BackStage.HALT, True)
+
+
+def test_where_the_new_version_never_ran_an_open_gate_stops_no_way_back() -> None:
+    ladder = breached(RollingBack(START, "the migration failed", "failed", Outcome.FAILED), "open", replicas=0)
+    ladder.look(replicas=0, after=S, fenced=True)
+    assert isinstance(ladder.state.step, RollingBack)
+    assert ladder.state.step.stage is BackStage.RESTORE
+
+
 @pytest.mark.parametrize(("gate", "replicas"), [("unknown", 2), ("followed", 0), ("open", 0)])
 def test_where_nobody_can_have_reached_the_new_version_it_still_goes_back_by_itself(gate: str, replicas: int) -> None:
     ladder = breached(Deciding(START, "broken", "tests"), gate, replicas)
