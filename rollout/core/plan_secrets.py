@@ -17,7 +17,8 @@ _KEY = r"[\w.-]*(?:password|passwd|passphrase|token|secret|api[-_]?key|access[-_
 _PARAMETER = re.compile(_KEY, re.IGNORECASE)
 _IN_JSON = re.compile(rf'"({_KEY})"\s*:\s*"[^"]', re.IGNORECASE)
 _IN_FORM = re.compile(rf"(?:^|&)({_KEY})=[^&\s]", re.IGNORECASE)
-_LINE = re.compile(r"([A-Za-z0-9-]+):\s*[^\s$].*", re.DOTALL)
+_LINE = re.compile(r"([A-Za-z0-9-]+):\s*(?!(?:[\w.-]+[\s=]+)?\$)\S.*", re.DOTALL)
+"""A header with its value; `Authorization: Bearer $(TOKEN)` and `Cookie: session=$(SESSION)` name where it is found."""
 _OPTION = re.compile(rf"--?({_KEY})=[^$].*", re.IGNORECASE | re.DOTALL)
 _VALUE = re.compile(r"(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 _SCHEME = re.compile(r"authorization:\s*(bearer|basic|token)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)

@@ -351,6 +351,13 @@ def test_a_token_in_the_arguments_of_a_job_is_refused() -> None:
     ]
 
 
+@pytest.mark.parametrize("header", ["Authorization: Bearer $(TOKEN)", "Cookie: session=$(SESSION)", "X-API-KEY: $(KEY)"])
+def test_a_header_whose_value_the_cluster_puts_in_from_a_secret_is_accepted_in_a_job(header: str) -> None:
+    job = job_with(env=[{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "qa", "key": "token"}}}])
+    job["manifest"]["spec"]["template"]["spec"]["containers"][0]["args"] = ["-H", header]
+    assert offline(backup=job).spec.backup is not None
+
+
 def test_a_plan_with_a_credential_that_was_stored_once_is_read_again() -> None:
     stored = document(tests=[asks(headers={"Authorization": "Bearer x"})])
     assert stored_plan(stored).targets == offline().targets
