@@ -232,7 +232,7 @@ def _once(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 def _job_of(execution: Execution, name: str) -> Job:
     spec = plan_in(execution).spec
-    several: dict[str, tuple[Work, ...]] = {"test": spec.tests, "undo": spec.quiesce.undo}
+    several: dict[str, tuple[Work, ...]] = {"test": spec.tests, "undo": spec.quiesce.undo, "hook": spec.quiesce.hooks}
     works = several.get(name.partition("-")[0])
     found = works[int(name.rpartition("-")[2])].job if works is not None else _named(spec, name)
     if found is None:

@@ -286,6 +286,13 @@ def test_the_job_of_a_test_is_halted_under_the_name_that_it_ran_under() -> None:
     assert len(set(names)) == 1
 
 
+@pytest.mark.parametrize("works", ["hooks", "undo"])
+def test_the_job_of_a_hook_is_halted_too(works: str) -> None:
+    desk = Desk(quiesce={works: [{"name": "queue", "job": {"manifest": JOB, "deadline": "10m"}}]})
+    desk.jobs.shows = [JobSeen(JobPhase.HALTED, "suspended", NOW)]
+    assert desk.work.halt(desk.execution, desk.state, halt_task(work_job(works, "1795", 0), 1)).ok
+
+
 def test_a_job_runs_once_whatever_its_manifest_says_about_trying_again() -> None:
     pod = {"restartPolicy": "OnFailure", "containers": [{"name": "a", "image": "b"}]}
     again = {"apiVersion": "batch/v1", "kind": "Job", "spec": {"backoffLimit": 6, "template": {"spec": pod}}}

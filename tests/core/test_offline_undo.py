@@ -129,6 +129,16 @@ def test_rollback_after_a_good_upgrade_goes_back_and_brings_the_hooks_job_to_res
     assert [t.argument("job") for t in halts] == [f"undo-{task.argument('mark')}-0"]
 
 
+def test_a_hook_that_still_runs_when_it_goes_back_is_brought_to_rest_before_what_it_did_is_undone() -> None:
+    drains = plan(quiesce={"hooks": [{"name": "drain", "job": {"manifest": JOB}}], "undo": [hook("fill")]})
+    ladder = in_step(states.Stopping(START), made=drains, **KEPT)
+    (task,) = (one for one in ladder.look().tasks if one.argument("list") == "hooks")
+    ladder.look(Verb.ABORT, after=S)
+    halts = [t for t in ladder.look(after=S).tasks if t.kind == "job-halt"]
+    assert [t.argument("job") for t in halts] == [f"hook-{task.argument('mark')}-0"]
+    assert ladder.at(RollingBack)
+
+
 @pytest.mark.parametrize("verb", [Verb.ROLLBACK, Verb.ABORT, Verb.CANCEL])
 def test_on_the_way_back_there_is_nothing_further_to_go_back_to(verb: Verb) -> None:
     ladder = undoing(Undoing(START, Outcome.FAILED, "broken", "the old version runs"))

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from rollout.core.decision import Scene, Wait
 from rollout.core.observation import Task, TaskResult
 from rollout.core.state import HoldKind
+from rollout.core.state_offline import Stopping
 
 GRACE = timedelta(minutes=1)
 """A Job is ended by the cluster at its deadline; this much later nothing is waited for any more."""
@@ -47,6 +48,11 @@ def work_job(works: str, mark: str, index: int) -> str:
     'test-new1-0'
     """
     return f"{_STEMS[works]}-{mark}-{index}"
+
+
+def hook_mark(step: Stopping) -> str:
+    """Name one run through the hooks: a stop that is tried again begins them anew."""
+    return str(step.mark or int(step.since.timestamp()))
 
 
 def halt_task(name: str, attempt: int) -> Task:

@@ -29,9 +29,9 @@ from rollout.core.offline_facts import (
 )
 from rollout.core.offline_wishes_end import ended_untouched
 from rollout.core.state import Ended, HoldKind, Reason, State
-from rollout.core.state_offline import BackStage, RollingBack, Testing, Undoing
+from rollout.core.state_offline import BackStage, RollingBack, Stopping, Testing, Undoing
 from rollout.core.steps import offline_course, offline_open, offline_undo, offline_ways
-from rollout.core.steps.offline_jobs import attempts, halted, standing, work_job
+from rollout.core.steps.offline_jobs import attempts, halted, hook_mark, standing, work_job
 from rollout.core.wording import plural, span
 
 Facts = tuple[tuple[str, str], ...]
@@ -71,10 +71,13 @@ def begin(scene: Scene, state: State, why: str, kind: str, ends_as: Outcome, act
 
 
 def _running_test(scene: Scene, state: State) -> tuple[tuple[str, int], ...]:
-    """Name the Job of the test (or undo hook) that runs now: it must not write into a database that is being restored."""
-    step, tests = state.step, plan_in(scene.execution).spec.tests
+    """Name the Job of the test or hook that runs now: it must not write into what is being restored, nor outlive its undoing."""
+    step, tests, quiesce = state.step, plan_in(scene.execution).spec.tests, plan_in(scene.execution).spec.quiesce
     if isinstance(step, Undoing):
         return offline_undo.running_job(scene, step)
+    if isinstance(step, Stopping) and quiesce.undo and step.hook < len(quiesce.hooks):
+        running = quiesce.hooks[step.hook].job is not None
+        return ((work_job("hooks", hook_mark(step), step.hook), step.attempt),) if running else ()
     if not isinstance(step, Testing) or step.index >= len(tests) or tests[step.index].job is None:
         return ()
     return ((work_job("tests", f"new{step.course}", step.index), step.attempt),)

@@ -13,7 +13,7 @@ from rollout.core.plan_offline import Quiesce
 from rollout.core.state import State
 from rollout.core.state_offline import Stopping
 from rollout.core.steps import offline_decide, offline_ways
-from rollout.core.steps.offline_jobs import standing, troubled
+from rollout.core.steps.offline_jobs import hook_mark, standing, troubled
 from rollout.core.wording import plural, span
 
 SESSIONS_AGAIN = timedelta(seconds=10)
@@ -48,7 +48,7 @@ def decide(scene: Scene, state: State, waits: tuple[Wait, ...]) -> Move:
 
 def _hook(scene: Scene, state: State, step: Stopping, quiesce: Quiesce) -> Move:
     work = quiesce.hooks[step.hook]
-    course = str(step.mark or int(step.since.timestamp()))  # a stop that is tried again begins its hooks anew
+    course = hook_mark(step)
     arguments = (("attempt", str(step.attempt)), ("index", str(step.hook)), ("list", "hooks"), ("mark", course))
     task = Task(f"hook-{course}-{step.hook}-{step.attempt}", "work", arguments)
     result = scene.seen.tasks.get(task.key)
