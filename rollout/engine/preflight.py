@@ -89,7 +89,8 @@ class Preflight:
             return Line("target", "ok", f"no other rollout is active on {target}"), ""
         if busy[0].plan_hash == execution.plan.hash():
             return Line("target", "ok", f"rollout {busy[0].id} is this very plan, {busy[0].step}"), busy[0].id
-        remedy = f"wait for it, `rollout abort {busy[0].id}`, or say `supersede: {busy[0].id}` in the plan"
+        replaced = f", or say `supersede: {busy[0].id}` in the plan" if busy[0].kind == "Canary" else ""
+        remedy = f"wait for it, or `rollout abort {busy[0].id}`{replaced}"
         return Line("target", "refused", f"rollout {busy[0].id} is active on {target} ({step_words(busy[0].step)})", remedy), ""
 
     def _cluster_lines(self, execution: Execution, cluster: Cluster) -> Iterator[Line]:

@@ -71,7 +71,7 @@ class MemoryStore:
                 return Submission(spokesman, created=False)
             for other in rows.rollouts.values():
                 if not other.outcome.at_rest and (other.cluster, other.target) == (rollout.cluster, rollout.target):
-                    raise busy(other)
+                    raise busy(other, rollout.kind)
             rows.plans.setdefault((plan.name, plan.hash), plan)
             rows.rollouts[rollout.id] = rollout
             self._write_events(rollout.id, events)

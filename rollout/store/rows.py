@@ -81,11 +81,11 @@ def owed_row(row: Row[Any]) -> OwedNotice:
     return OwedNotice(row.id, row.rollout, row.channel, row.sequence, message, row.attempts, row.next_attempt_at)
 
 
-def busy(active: RolloutRow) -> Refused:
-    """Refuse a second rollout on a target, and name the first."""
+def busy(active: RolloutRow, kind: str) -> Refused:
+    """Refuse a second rollout on a target, of this `kind`, and name the first. Only canaries supersede each other."""
     where = placed(active.cluster, active.target)
     seen = f"{where} has a rollout already, and a target has one at a time: {active.id}, {step_words(active.step)}"
-    replaced = f", or say `supersede: {active.id}` in the plan" if active.kind == "Canary" else ""
+    replaced = f", or say `supersede: {active.id}` in the plan" if active.kind == kind == "Canary" else ""
     remedy = f"wait for it (`rollout watch {active.id}`), or abort it: `rollout abort {active.id}`{replaced}"
     return Refused(seen, (Problem(message=seen, remedy=remedy),))
 

@@ -45,7 +45,7 @@ def submit(connection: Connection, plan: PlanRow, rollout: RolloutRow, events: S
     if active is not None and not again and (active.plan_name, active.plan_hash) == (plan.name, plan.hash):
         return Submission(rollout_row(active), created=False)  # another daemon found the same file at the same moment
     if active is not None:
-        raise busy(rollout_row(active))
+        raise busy(rollout_row(active), rollout.kind)
     connection.execute(insert_or_skip(connection, t.plan).values(plan_values(plan)))
     connection.execute(sa.insert(t.rollout).values(rollout_values(rollout)))
     write_events(connection, [(rollout.id, event) for event in events])

@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field, replace
 
+import pytest
+
 from rollout.core.commands import Verb
+from rollout.core.errors import Refused
 from rollout.core.history import Outcome
 from rollout.ports import RolloutFilter, RolloutRow, Store, Transition
-from tests.contract.stores import HOUR, LEASE, START, Bench, bench, claimed, event, notice, submitted, transition
+from tests.contract.stores import HOUR, LEASE, START, Bench, bench, claimed, event, notice, plan, rollout, submitted, transition
 
 __all__ = ["bench"]
 STEPS = 8
@@ -127,3 +130,12 @@ def test_a_command_that_waits_when_its_rollout_ends_is_answered_in_history(bench
     assert told == [("succeeded", event("succeeded").actor), ("command-abort", "bob")]
     assert store.history(row.id)[-1].event.why.endswith("it had ended already (succeeded)")
     assert store.commands([row.id]) == {}
+
+
+def test_only_a_canary_plan_is_told_that_it_may_supersede(bench: Bench) -> None:
+    store = bench.open()
+    store.submit(plan(), rollout("first-rollout", kind="Canary"))
+    for kind in ("Canary", "Offline"):
+        with pytest.raises(Refused) as told:
+            store.submit(plan("second"), rollout("second-rollout", of=plan("second"), kind=kind))
+        assert ("supersede" in told.value.problems[0].remedy) == (kind == "Canary")
