@@ -126,6 +126,9 @@ class Desk:
             words = f"rollout {old.id} is one of {placed(old.cluster, old.target)}, not of {placed(*mine.split('/', 1))}"
             other = Problem("another target's rollout is left alone", key=key, remedy="name the rollout of this plan's target")
             raise Refused(f"{words}: nothing was done to it", (other,))
+        if old.kind != "Canary" and not old.outcome.at_rest:
+            waits = Problem("only a canary is superseded", key=key, remedy=f"wait for its end: `rollout watch {old.id}`")
+            raise Refused(f"rollout {old.id} is a maintenance: nothing was done to it", (waits,))
         return old
 
     def _step_back_first(self, plan: Plan, old: RolloutRow, actor: str, now: datetime) -> None:

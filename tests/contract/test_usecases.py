@@ -23,6 +23,7 @@ from rollout.store.reading import StoredCodec
 from rollout.store.sql import open_store
 from tests.core.builders import canary_plan
 from tests.core.scenes import question, seen, view
+from tests.core.test_offline import plan as maintenance_plan
 
 NOW = datetime(2026, 11, 22, 8, tzinfo=UTC)
 OTHER = {"namespace": "shop", "stable": "orders", "service": "orders"}
@@ -103,6 +104,14 @@ def test_a_rollout_of_another_target_is_not_superseded_by_a_slip_of_the_pen(desk
         desk.submit(canary_plan(supersede=other.id), "", "bob")
     assert refused.value.problems[0].key == "spec.supersede"
     assert not desk.store.commands([other.id]).get(other.id)
+
+
+def test_a_maintenance_is_not_brought_to_its_way_back_by_a_canary_plan(desk: Desk) -> None:
+    maintenance = desk.submit(maintenance_plan(), "", "alice").rollout
+    with pytest.raises(Refused, match="is a maintenance") as refused:
+        desk.submit(canary_plan("orders", "orders:2", target=OTHER, supersede=maintenance.id), "", "bob")
+    assert refused.value.problems[0].key == "spec.supersede"
+    assert not desk.store.commands([maintenance.id]).get(maintenance.id)
 
 
 def test_a_plan_that_supersedes_nobody_is_refused_with_its_key(desk: Desk) -> None:
