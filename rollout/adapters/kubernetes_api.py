@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlencode, urlsplit
 
 import urllib3
@@ -60,7 +60,8 @@ class ClusterSettings(BaseModel):
     watch_for: Span = Field(default=timedelta(seconds=20), ge=timedelta(seconds=1))
     """A watch is asked to end after this, and resumed where it ended: the proof that a quiet watch still lives."""
     stale_after: Span = Field(default=timedelta(seconds=30), gt=timedelta(0))
-    field_manager: str = "rollout"
+    field_manager: Literal["rollout"] = "rollout"
+    """Under no other name: what this manager wrote is what decisions know as ours (core/cohorts.py)."""
 
     @property
     def from_pod(self) -> bool:

@@ -22,6 +22,8 @@ def takes(who: Takes, channel: str, kind: NoticeKind) -> bool:
 def addressed(notices: Iterable[Notice], channels: tuple[str, ...], who: Takes) -> tuple[Notice, ...]:
     """Give each notice the channels that take it, out of those of its rollout; one that nobody takes is not owed.
 
+    But what somebody must hear is told in the wrong place rather than nowhere (a plan that names only its customers' channel).
+
     A notice with channels of its own keeps them: its plan has named them for this very purpose (`announce.channels`).
     """
     return tuple(_addressed(notices, channels, who)) if who and channels else tuple(notices)
@@ -30,6 +32,8 @@ def addressed(notices: Iterable[Notice], channels: tuple[str, ...], who: Takes) 
 def _addressed(notices: Iterable[Notice], channels: tuple[str, ...], who: Takes) -> Iterator[Notice]:
     for notice in notices:
         taken = notice.channels or tuple(channel for channel in channels if takes(who, channel, notice.kind))
+        if not taken and notice.kind in VITAL:
+            taken = channels
         if taken:
             yield replace(notice, channels=taken)
 
@@ -39,5 +43,5 @@ def unheard(channels: Iterable[str], who: Takes) -> Iterator[Line]:
     names = tuple(channels)
     missing = [kind.value for kind in VITAL if names and not any(takes(who, name, kind) for name in names)]
     if missing:
-        words = f"no channel takes {' or '.join(missing)}: nobody would hear that a rollout steps back or waits for a person"
+        words = f"no channel takes {' or '.join(missing)}: every channel is told when a rollout steps back or waits for a person"
         yield Line("channels", "warning", words, f"add {' and '.join(missing)} to the `events` of one")

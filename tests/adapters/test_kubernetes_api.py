@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from rollout.adapters.clock import SystemClock
 from rollout.adapters.kubernetes import ClusterSettings, KubernetesCluster
@@ -282,3 +283,8 @@ def test_doctor_tells_a_clock_that_is_wrong_and_a_server_that_is_away(opened: Op
     stub.script = lambda _: Tell(hang=True)
     (check,) = cluster.check()
     assert check.level == "refused"
+
+
+def test_another_field_manager_is_refused_because_our_own_writes_would_look_like_somebody_elses() -> None:
+    with pytest.raises(ValidationError, match="'rollout'"):
+        ClusterSettings.model_validate({"name": "test", "fieldManager": "deployer"})

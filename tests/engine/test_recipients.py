@@ -33,6 +33,12 @@ def test_what_nobody_takes_is_not_owed_and_never_falls_back_to_everybody() -> No
     assert addressed([notice(NoticeKind.HELD)], ("customers",), CUSTOMERS) == ()
 
 
+@pytest.mark.parametrize("kind", [NoticeKind.NEEDS_PERSON, NoticeKind.STEPPING_BACK])
+def test_what_somebody_must_hear_is_told_in_the_wrong_place_rather_than_nowhere(kind: NoticeKind) -> None:
+    (owed,) = addressed([notice(kind)], ("customers",), CUSTOMERS)
+    assert owed.channels == ("customers",)
+
+
 def test_a_channel_that_a_plan_names_for_its_announcements_gets_them() -> None:
     (owed,) = addressed([notice(NoticeKind.ANNOUNCEMENT, "people")], BOTH, {"people": frozenset({NoticeKind.HELD})})
     assert owed.channels == ("people",)
