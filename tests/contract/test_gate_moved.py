@@ -82,6 +82,7 @@ def test_a_gate_that_is_made_anew_under_another_id_is_closed_there_and_opened_as
 
     closed = gate.follow()
     assert (closed.ok, closed.facts["gate"]) == (False, "followed")
+    assert "took the place of the gate that is gone, and is closed now" in closed.why
     assert gate.outside() == 403
     assert gate.follow().ok
 
