@@ -242,7 +242,7 @@ class KubernetesControlPlane:
         etcd = self._launch_etcd(folder)
         self._api_server = self._launch_api_server(folder, port)
         etcd.wait_for(lambda: self._etcd_answers(etcd))
-        self._api_server.wait_for(self.certificate.exists)
+        self._api_server.wait_for(self._has_certificate)
         self.api = KubernetesApi(self.url, self.certificate, self._token)
         self.kubeconfig = self._write_kubeconfig("admin", self._token, self.url)
         self._api_server.wait_for(self._is_ready)
@@ -253,6 +253,10 @@ class KubernetesControlPlane:
         account = "/api/v1/namespaces/default/serviceaccounts/default"
         self._servers[2].wait_for(lambda: self.api.exists(account))
         self._kwok.wait_for(self._nodes_are_ready)
+
+    def _has_certificate(self) -> bool:
+        """The API server makes it, and writes it while we look: a file that is there may be empty yet."""
+        return self.certificate.exists() and self.certificate.read_text().rstrip().endswith("-----END CERTIFICATE-----")
 
     def _server(self, name: str, command: Sequence[str | Path]) -> Server:
         server = Server(name, command, self._folder.path)
