@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +10,7 @@ import httpx
 
 from rollout.adapters.apisix_admin import ApisixSettings
 from rollout.adapters.http import trust
-from rollout.adapters.http_body import ENCODING, BodyError, TimeLeft, beginning
+from rollout.adapters.http_body import ENCODING, BodyError, SlowBodyError, TimeLeft, beginning, in_time
 from rollout.core.errors import Refused
 from rollout.core.gate_probe import ProbeResult, Vantage
 from rollout.core.wording import span
@@ -18,10 +18,6 @@ from rollout.ports import Clock
 from rollout.ports_offline import Credentials
 
 BODY_SHOWN = 2000
-
-
-class _DrippingError(Exception):
-    """The body did not end in time."""
 
 
 class Prober:
@@ -61,7 +57,7 @@ class Prober:
             ):
                 body = self._beginning(answer, deadline)
             return ProbeResult(vantage, node, answer.status_code, body.decode("utf-8", "replace"))
-        except _DrippingError:
+        except SlowBodyError:
             return ProbeResult(vantage, node, error=f"no whole answer within {span(self._timeout)}")
         except httpx.TimeoutException:
             return ProbeResult(vantage, node, error=f"no answer within {span(self._timeout)}")
@@ -83,15 +79,12 @@ class Prober:
     def _beginning(self, answer: httpx.Response, deadline: float) -> bytes:
         """Read no more of the body than is judged: a download behind the gate is not ours to fetch."""
         try:
-            return beginning(self._in_time(answer, deadline), answer.headers.get("content-encoding", ""), BODY_SHOWN)
+            pieces = in_time(answer.iter_raw(), self._clock, deadline, self._timeout)
+            return beginning(pieces, answer.headers.get("content-encoding", ""), BODY_SHOWN)
+        except SlowBodyError:
+            raise
         except BodyError:
             return b""  # it cannot be read, and proves no gate; its status still says who was let through
-
-    def _in_time(self, answer: httpx.Response, deadline: float) -> Iterator[bytes]:
-        for piece in answer.iter_raw():
-            yield piece
-            if self._clock.monotonic() > deadline:
-                raise _DrippingError
 
 
 def _headers(vantage: Vantage, credential: Mapping[str, str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import json
 import logging
 import re
 import ssl
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -22,7 +22,7 @@ import httpx
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from rollout.adapters.breaker import Breaker
-from rollout.adapters.http_body import ENCODING, BodyError, TimeLeft, unpacked
+from rollout.adapters.http_body import ENCODING, BodyError, TimeLeft, in_time, unpacked
 from rollout.adapters.tls import context_for
 from rollout.core.errors import Rejected, Unavailable
 from rollout.core.quantities import Duration, Flag, Whole, wrong
@@ -242,14 +242,8 @@ class Backend:
         )  # fmt: skip
 
     def _read(self, answer: httpx.Response, deadline: float) -> bytes:
-        return unpacked(self._in_time(answer, deadline), answer.headers.get("content-encoding", ""), LONGEST_BODY)
-
-    def _in_time(self, answer: httpx.Response, deadline: float) -> Iterator[bytes]:
-        # The read timeout starts anew with every piece, so a peer that drips would hold us for ever without a deadline.
-        for piece in answer.iter_raw():
-            yield piece
-            if self._clock.monotonic() > deadline:
-                raise BodyError(f"its answer was not complete within {span(self._settings.timeout)}")
+        pieces = in_time(answer.iter_raw(), self._clock, deadline, self._settings.timeout)
+        return unpacked(pieces, answer.headers.get("content-encoding", ""), LONGEST_BODY)
 
     def _refuse_overload(self, reply: Reply) -> None:
         wait = retry_after(reply, self._clock.now())

@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 
+from rollout.core.wording import span
 from rollout.ports import Clock
 
 ENCODING = "gzip"
@@ -39,6 +41,21 @@ class TimeLeft:
 
 class BodyError(ValueError):
     """A body that is too long, or not packed as it says. The text is for people."""
+
+
+class SlowBodyError(BodyError):
+    """A body that was not complete in time."""
+
+
+def in_time(pieces: Iterable[bytes], clock: Clock, deadline: float, allowed: timedelta) -> Iterator[bytes]:
+    """Pass the pieces on until `deadline` (monotonic). Raises SlowBodyError, which names the time that was `allowed`.
+
+    The read timeout starts anew with every piece, so a peer that drips would hold us for ever without a deadline.
+    """
+    for piece in pieces:
+        yield piece
+        if clock.monotonic() > deadline:
+            raise SlowBodyError(f"its answer was not complete within {span(allowed)}")
 
 
 def unpacked(pieces: Iterable[bytes], encoding: str, limit: int) -> bytes:

@@ -7,14 +7,14 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import IO
 
 import httpx
 
 from rollout.adapters.http import connect_failure
-from rollout.adapters.http_body import ENCODING, BodyError, TimeLeft, beginning
+from rollout.adapters.http_body import ENCODING, BodyError, TimeLeft, beginning, in_time
 from rollout.core.errors import Refused, Unavailable
 from rollout.core.wording import span
 from rollout.ports import Clock
@@ -49,7 +49,9 @@ class HttpRequests:
                     extensions={"timeout": client.timeout.as_dict() | {"read": read}},
                 ) as answer,
             ):  # fmt: skip
-                found = beginning(self._in_time(answer, began + limit), _packed_as(answer), LARGEST)
+                found = beginning(
+                    in_time(answer.iter_raw(_PIECE), self._clock, began + limit, timeout), _packed_as(answer), LARGEST
+                )
         except (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL, ValueError, OverflowError) as error:
             if not isinstance(error, BodyError):
                 raise Refused(f"{method} to {where} cannot be sent: {_no_echo(error)}") from None
@@ -60,12 +62,6 @@ class HttpRequests:
             text = _text(found, answer.encoding or "utf-8")
             return Answered(answer.status_code, text, timedelta(seconds=self._clock.monotonic() - began))
         raise Unavailable(where, f"{method} /{_path(url)}: {failure}") from None
-
-    def _in_time(self, answer: httpx.Response, deadline: float) -> Iterator[bytes]:
-        for piece in answer.iter_raw(_PIECE):
-            yield piece
-            if self._clock.monotonic() > deadline:
-                raise BodyError("its answer did not end in time")
 
 
 def _text(body: bytes, charset: str) -> str:
