@@ -88,7 +88,10 @@ class WorkTasks:
         if not plan.spec.stop:
             return ""
         asked = ((self._clusters.get(target.cluster), target) for target in plan.targets)
-        return writers(cluster.look(target, timeout=LOOK_TIMEOUT) for cluster, target in asked if cluster is not None)
+        try:
+            return writers(cluster.look(target, timeout=LOOK_TIMEOUT) for cluster, target in asked if cluster is not None)
+        except Rejected as no:  # nothing was started, so nothing has failed: somebody grants it, and it is asked again
+            return f"who still runs cannot be asked: {no}"
 
     def _running(self, task: Task, called: str, seen: JobSeen | None) -> TaskResult:
         since = seen.started_at if seen is not None else None

@@ -13,6 +13,7 @@ import pytest
 from rollout.adapters.clock import SystemClock
 from rollout.adapters.credentials import HttpCredentials
 from rollout.adapters.work import HttpRequests, LocalCommands
+from rollout.core.cohorts import TargetView
 from rollout.core.decision import Execution
 from rollout.core.errors import Refused, Rejected, RolloutError, Unavailable
 from rollout.core.machine import begin
@@ -20,6 +21,7 @@ from rollout.core.observation import Task, TaskResult
 from rollout.core.state import State
 from rollout.core.state_offline import Backup, OfflineMemory
 from rollout.core.steps.offline_jobs import halt_task, work_job
+from rollout.core.target import Target
 from rollout.engine.offline_work import TAIL, WorkTasks, job_name
 from rollout.ports import Cluster
 from rollout.ports_offline import JobPhase, JobSeen
@@ -352,3 +354,18 @@ def test_no_job_that_must_be_alone_is_started_beside_a_pod_that_the_watches_do_n
     world.advance_by(timedelta(minutes=2))
     desk.job(name, JobSeen(JobPhase.RUNNING))
     assert len(desk.jobs.made) == 1
+
+
+class Forbidden(WorldCluster):
+    """A cluster whose pods we may not look at."""
+
+    def look(self, target: Target, *, timeout: timedelta) -> TargetView:
+        raise Rejected("default", "the account may not list pods", code=403)
+
+
+def test_a_job_that_must_be_alone_has_not_failed_where_nobody_may_ask_who_still_runs() -> None:
+    desk = Desk(cluster=Forbidden(World(NOW, 0)))
+    waits = desk.job("restore")
+    assert (waits.state, desk.jobs.made) == ("unavailable", [])
+    assert "is not started: who still runs cannot be asked" in waits.why
+    assert "may not list pods" in waits.why
