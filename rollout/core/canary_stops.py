@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from datetime import timedelta
 
-from rollout.core.cohorts import ANNOTATION_ID, ANNOTATION_STOPPED, ANNOTATION_STOPPED_WHY, Deployment
+from rollout.core.cohorts import ANNOTATION_ID, ANNOTATION_STOPPED, ANNOTATION_STOPPED_WHY, OURS, Deployment
 from rollout.core.decision import Scene
 from rollout.core.evidence import evidence_of
 from rollout.core.evidence_state import SignalState
@@ -122,7 +122,7 @@ def _foreign(why: str, kind: str) -> Reason:
 
 def _writer(deployment: Deployment, field: str) -> str:
     who = deployment.writers.get(field, "")
-    return f"by {who}" if who and who != "rollout" else "by somebody else"
+    return f"by {who}" if who and who != OURS else "by somebody else"
 
 
 def _pods(scene: Scene, found: Findings) -> Reason | None:

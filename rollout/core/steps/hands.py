@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from rollout.core.actions import scale_canary
-from rollout.core.cohorts import Deployment
+from rollout.core.cohorts import OURS, Deployment
 from rollout.core.decision import Move, Scene, Tell
 from rollout.core.history import NoticeKind
 from rollout.core.state import Certifying, Promoting, Soaking, State, Watching
@@ -33,7 +33,7 @@ def answer(scene: Scene, state: State, step: Sized, canary: Deployment) -> Move 
 def _raised(scene: Scene, state: State, step: Sized, canary: Deployment) -> Move:
     who = canary.writers.get("replicas", "")
     patch = scale_canary(scene.execution, canary, step.size)
-    if who == "rollout":  # our own number, from before one replica was taken away
+    if who == OURS:  # our own number, from before one replica was taken away
         return Move(state, f"scaling {canary.name} to {step.size}", forward=(patch,), wake_in=POLL)
     why = f"{canary.name} was raised to {canary.replicas} by {who or 'somebody else'}; it is put back to {step.size}"
     item = Tell("foreign-scale", why, notice=NoticeKind.HELD, title=f"{scene.execution.target}: canary raised by hand",
