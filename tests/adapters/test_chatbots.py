@@ -52,8 +52,9 @@ def test_code_zero_is_delivered(product: Product) -> None:
 
 
 def test_the_older_answer_of_feishu_counts_as_delivered_too() -> None:
-    with robot("feishu", Say(body={"StatusCode": 0, "StatusMessage": "success"})) as (notifier, _):
+    with robot("feishu", Say(body={"StatusCode": 0, "StatusMessage": "success"})) as (notifier, server):
         notifier.send(message())
+    assert len(server.seen) == 1
 
 
 @pytest.mark.parametrize(

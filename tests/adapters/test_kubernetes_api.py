@@ -111,12 +111,14 @@ def test_a_deployment_without_any_annotation_can_be_stepped_back_too(opened: Ope
         adds_map = any(op["path"] == "/metadata/annotations" and op["op"] == "add" for op in asked.body)
         return Tell(body=bare) if adds_map else status(422, "missing path")
 
-    _, cluster = opened(script)
+    stub, cluster = opened(script)
     unowned = PatchDeployment(
         "test", "shop", "nginx-canary", "nginx", replicas=0, annotations=(("rollout/stopped", "r1"),),
         if_fields=(FieldTest(FieldName.ROLLOUT_ID, None),),
     )  # fmt: skip
     cluster.apply(unowned, timeout=SECOND)
+    assert [asked.method for asked in stub.asked] == ["PATCH", "GET", "PATCH"]
+    assert {"op": "add", "path": "/spec/replicas", "value": 0} in stub.asked[-1].body
 
 
 def test_a_403_names_verb_resource_namespace_and_the_remedy(opened: Opened) -> None:
